@@ -1,0 +1,1 @@
+"""Decoding with acceptance prediction heads: everything that needs tensors."""

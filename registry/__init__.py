@@ -1,0 +1,1 @@
+"""specreg: a registry of acceptance prediction heads (no torch at import)."""
