@@ -1,0 +1,106 @@
+"""The training loop that all three models share, bounded by minutes."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from transformers import LlamaForCausalLM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long and how hard. The rate rises over the first tenth, stays, and falls to zero over the last part."""
+
+    minutes: float
+    rate: float
+    batch: int
+    length: int
+    fall: float = 0.5
+    weight_decay: float = 0.05
+
+    def factor(self, progress: float) -> float:
+        """Share of the peak rate at `progress` (0..1)."""
+        rise = min(1.0, progress / 0.04)
+        drop = 1.0 if progress < 1 - self.fall else max(0.0, (1 - progress) / self.fall)
+        return rise * (0.02 + 0.98 * drop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What one step of training did, as the log shows it."""
+
+    step: int
+    tokens: int
+    minutes: float
+    loss: float
+    tokens_per_second: float
+
+
+def fit(
+    model: LlamaForCausalLM,
+    batch: Callable[[], torch.Tensor],
+    loss: Callable[[torch.Tensor, float], torch.Tensor],
+    schedule: Schedule,
+    *,
+    name: str,
+    keep: Callable[[], None] = lambda: None,
+) -> list[dict[str, float]]:
+    """Train in place: Muon for the matrices, AdamW for embeddings and norms, bf16 autocast.
+
+    Args:
+        batch: Gives (size, length + 1) token ids.
+        loss: From such ids and the progress (0..1) to a scalar.
+        keep: Called every 500 steps, to store the model as it is.
+
+    Returns:
+        The log: one row for every fiftieth step.
+    """
+    matrices = [p for key, p in model.named_parameters() if p.ndim == 2 and "embed" not in key]
+    rest = [p for key, p in model.named_parameters() if p.ndim != 2 or "embed" in key]
+    optimizers = [
+        torch.optim.Muon(
+            matrices, lr=schedule.rate, weight_decay=schedule.weight_decay, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(rest, lr=schedule.rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+    ]
+    model.train()
+    log: list[dict[str, float]] = []
+    started, tokens, step, smooth = time.monotonic(), 0, 0, math.nan
+    while (elapsed := (time.monotonic() - started) / 60) < schedule.minutes:
+        progress = elapsed / schedule.minutes
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.rate * schedule.factor(progress)
+        ids = batch()
+        with torch.autocast("cpu", torch.bfloat16):
+            value = loss(ids, progress)
+        value.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        step, tokens = step + 1, tokens + ids.numel()
+        smooth = value.item() if math.isnan(smooth) else 0.95 * smooth + 0.05 * value.item()
+        if step % 50 == 0:
+            row = Progress(
+                step=step,
+                tokens=tokens,
+                minutes=(time.monotonic() - started) / 60,
+                loss=smooth,
+                tokens_per_second=tokens / (time.monotonic() - started),
+            )
+            log.append(asdict(row))
+            sys.stderr.write(
+                f"{name}: {row.minutes:5.1f} of {schedule.minutes:.0f} min, step {step}, "
+                f"{tokens / 1e6:.2f} M tokens, {row.tokens_per_second:.0f}/s, loss {smooth:.4f}\n"
+            )
+            sys.stderr.flush()
+        if step % 500 == 0:
+            keep()
+    model.eval()
+    return log
