@@ -1,0 +1,119 @@
+"""`specreg decode`: run a chain."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from registry.cli.options import as_json, with_catalog, with_narrowing
+from registry.cli.printing import print_json
+
+
+@click.command(epilog='Example: specreg decode pico-little pico-target --prompt "def main():"')
+@click.argument("source")
+@click.argument("target")
+@click.option("--prompt", help="Text to continue; '-' reads it from standard input.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, metavar="N")
+@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--top-k", type=int, default=0, show_default=True, help="0 keeps all tokens.")
+@click.option("--top-p", type=float, default=1.0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--min-draft", "min_draft", multiple=True, type=int, help="Once, or once per edge from the smallest.")
+@click.option("--max-draft", "max_draft", multiple=True, type=int, help="Once, or once per edge from the smallest.")
+@click.option("--threshold", multiple=True, type=float, help="Drafting stops when 1 - survival exceeds it.")
+@click.option("--fixed", type=click.IntRange(min=1), metavar="K", help="Draft K tokens a round and ask no head.")
+@click.option("--stop", multiple=True, metavar="TEXT", help="End at this text; may be repeated.")
+@click.option("--device", help="As torch names it. Default: the first GPU, else the CPU.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]))
+@with_narrowing
+@with_catalog
+@as_json
+def decode(source: str, target: str, as_json: bool, **options: Any) -> None:
+    """Continue a prompt with the chain from SOURCE to TARGET; SOURCE and TARGET alike decode plainly.
+
+    The text is that of TARGET alone, token for token when greedy and in law when sampled; the smaller
+    models only make it faster. Checkpoints are verified before they are loaded.
+    """
+    settings = _settings(options)
+    prompt = _prompt(options["prompt"])
+    from registry.pipeline import resolve_pipeline
+
+    pipeline = resolve_pipeline(
+        source,
+        target,
+        length=options["length"],
+        via=options["via"] or None,
+        run=options["run"],
+        catalog=options["catalog"],
+    )
+    click.echo(f"{' -> '.join(pipeline.models)}: verifying and loading", err=True)
+    cascade = pipeline.load(device=options["device"], dtype=options["dtype"])
+    streamer = None
+    if not as_json:
+        from heads.runtime import text_streamer
+
+        streamer = text_streamer(cascade)
+    out = cascade.generate(prompt, streamer=streamer, **settings)
+    if as_json:
+        print_json(generation_document(out))
+        return
+    sys.stdout.flush()
+    click.echo(_summary(out), err=True)
+
+
+def generation_document(out: Any) -> dict[str, object]:
+    """A generation as `decode --json` prints it."""
+    return {
+        "text": out.text,
+        "token_ids": list(out.token_ids),
+        "prompt_tokens": out.prompt_tokens,
+        "new_tokens": out.new_tokens,
+        "seconds": out.seconds,
+        "tokens_per_second": out.tokens_per_second,
+        "finish_reason": out.finish_reason,
+        "levels": [
+            {
+                "model": level.model,
+                "forwards": level.forwards,
+                "proposed": level.proposed,
+                "accepted": level.accepted,
+            }
+            for level in out.levels
+        ],
+    }
+
+
+def _settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of `generate`; what the user left out keeps `generate`'s default."""
+    settings = {key: options[key] for key in ("max_new_tokens", "temperature", "top_k", "top_p", "seed")}
+    for key in ("min_draft", "max_draft", "threshold"):
+        if options[key]:
+            settings[key] = options[key][0] if len(options[key]) == 1 else list(options[key])
+    if options["fixed"] is not None:
+        if options["threshold"] or options["max_draft"] or options["min_draft"]:
+            raise click.UsageError("--fixed K replaces --min-draft, --max-draft and --threshold; give one or the other.")
+        settings |= {"min_draft": 1, "max_draft": options["fixed"], "threshold": 1.0}
+    if options["stop"]:
+        settings["stop"] = list(options["stop"])
+    return settings
+
+
+def _prompt(given: str | None) -> str:
+    if given == "-" or (given is None and not sys.stdin.isatty()):
+        given = click.get_text_stream("stdin").read()
+    if not given:
+        raise click.UsageError("A prompt is needed: --prompt TEXT, or text on standard input.")
+    return given
+
+
+def _summary(out: Any) -> str:
+    """One line of what each level did."""
+    levels = "; ".join(
+        f"{level.model} {level.forwards} forwards"
+        + ("" if level.proposed is None else f", {level.accepted} of {level.proposed} accepted")
+        for level in out.levels
+    )
+    return f"{out.new_tokens} tokens in {out.seconds:.2f} s ({out.tokens_per_second:.1f}/s, {out.finish_reason}): {levels}"

@@ -1,0 +1,101 @@
+"""`specreg download`: heads, and the models they join, from the Hub to this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from registry.cli.options import as_json, with_catalog, with_narrowing
+from registry.cli.printing import print_json
+from registry.records import HEAD_SEPARATOR
+
+
+@click.command(epilog="Example: specreg download qwen3-0.6b qwen3-14b --dry-run")
+@click.argument("names", nargs=-1, required=True, metavar="SOURCE TARGET | HEAD...")
+@click.option("--models", is_flag=True, help="The base models as well.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be fetched, and how many bytes.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up after so long without a byte.",
+)
+@with_narrowing
+@with_catalog
+@as_json
+def download(
+    names: tuple[str, ...],
+    models: bool,
+    dry_run: bool,
+    timeout_s: float,
+    catalog: tuple[Path, ...],
+    as_json: bool,
+    **narrowing: Any,
+) -> None:
+    """Fetch and check the heads of the chain from SOURCE to TARGET, or the heads named (A--to--B[/RUN]).
+
+    Files go into the Hub's own cache, at one commit, and every byte is compared with catalog.lock, or with
+    the Hub's digests where that has no entry. What is here and as recorded is not fetched again. Ends with 1
+    when a file is not what it should be, with 2 when the Hub could not be asked.
+    """
+    from registry.download import download as run
+    from registry.pipeline import Shelf
+
+    shelf = Shelf.open(catalog)
+    heads, joined = _chosen(shelf, names, narrowing)
+    report = run(
+        shelf,
+        heads,
+        joined if models else (),
+        dry_run=dry_run,
+        timeout_s=timeout_s,
+        progress=None if as_json else _print_file,
+        bars=sys.stdout.isatty() and not as_json,
+    )
+    if as_json:
+        print_json(report.to_json())
+    else:
+        _print_summary(report)
+
+
+def _chosen(shelf: Any, names: tuple[str, ...], narrowing: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+    """The heads that the names call, and the models that these join."""
+    from registry.names import find_heads
+    from registry.pipeline import find_chain
+
+    if all(HEAD_SEPARATOR in name for name in names):
+        if any(narrowing.values()):
+            raise click.UsageError(
+                "--length, --via and --run choose a chain: give SOURCE and TARGET with them."
+            )
+        heads = [head for name in names for head in find_heads(shelf.catalog, name)]
+        aliases = dict.fromkeys(alias for head in heads for alias in (head.source, head.target))
+        return heads, [shelf.catalog.models[alias] for alias in aliases]
+    if len(names) != 2 or any(HEAD_SEPARATOR in name for name in names):
+        raise click.UsageError("Give two models, SOURCE and TARGET, or one or more heads (A--to--B[/RUN]).")
+    chain = find_chain(shelf, *names, **{**narrowing, "via": narrowing["via"] or None})
+    return list(chain.heads), list(chain.models)
+
+
+def _print_file(outcome: Any, file: Any) -> None:
+    click.echo(f"{file.status}\t{outcome.name}/{file.path}\t{file.size_bytes} bytes")
+
+
+def _print_summary(report: Any) -> None:
+    for outcome in (*report.heads, *report.models):
+        if outcome.source != "hub":
+            click.echo(f"{outcome.name}: in {outcome.folder}, nothing to download.")
+            continue
+        click.echo(f"{outcome.name}: commit {outcome.commit}, {outcome.folder}")
+        if outcome.pickled:
+            click.echo(f"{outcome.name}: its weights are a pickle, which is not loaded as it is.")
+    count = sum(file.status != "here" for file in report.files)
+    here = len(report.files) - count
+    verb = "would be fetched" if report.dry_run else "fetched"
+    click.echo(f"{count} {verb}, {report.moved_bytes} bytes; {here} here already.")

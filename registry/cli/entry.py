@@ -1,0 +1,64 @@
+"""`specreg`: the group of commands, and how it ends.
+
+Exit codes: 0 sound; 1 a fault was found; 2 wrong usage, or it could not look. Errors are one sentence on
+stderr; `--debug` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from registry.cli.chain import chain
+from registry.cli.decode import decode
+from registry.cli.list import list_
+from registry.cli.schema import schema
+from registry.cli.show import show
+from registry.cli.verify import verify
+from registry.errors import SpecregError
+
+INTERRUPTED = 130
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: specreg chain qwen3-0.6b qwen3-14b",
+)
+@click.version_option(package_name="specreg")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def specreg(debug: bool) -> None:  # noqa: ARG001  (read by `main`, which sees errors)
+    """Find acceptance prediction heads, prove that they fit, and decode with them."""
+
+
+for command in (list_, show, chain, verify, decode, schema):
+    specreg.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit as its outcome says."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug, given = "--debug" in given, [part for part in given if part != "--debug"]
+    try:
+        outcome = specreg.main(args=given, prog_name="specreg", standalone_mode=False)
+    except SpecregError as error:
+        if debug:
+            raise
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        _complain("Interrupted.")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+def _complain(message: str) -> None:
+    click.echo(f"specreg: {message}", err=True)

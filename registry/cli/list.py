@@ -1,0 +1,87 @@
+"""`specreg list`: what the catalog holds, and what of it is here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from registry.cli.options import as_json, with_catalog
+from registry.cli.printing import print_json, print_table
+
+
+@click.command(name="list", epilog="Example: specreg list --heads")
+@click.option("--models", "only", flag_value="models", help="Models only.")
+@click.option("--heads", "only", flag_value="heads", help="Heads only.")
+@with_catalog
+@as_json
+def list_(only: str | None, catalog: tuple[Path, ...], as_json: bool) -> None:
+    """List models and heads, and which of them are on this machine.
+
+    'installed' means that the files are here; `specreg verify` checks them.
+    """
+    from registry.pipeline import Shelf
+
+    shelf = Shelf.open(catalog)
+    models = [
+        {
+            "model": model.alias,
+            "hub": model.hub,
+            "package": model.package,
+            "path": model.path,
+            "hidden_size": model.hidden_size,
+            "vocab_size": model.vocab_size,
+            "parameters": model.parameters,
+            "license": model.license,
+            "gated": model.gated,
+            "installed": shelf.model_place(model).folder is not None,
+        }
+        for model in shelf.catalog.models.values()
+    ]
+    heads = [
+        {
+            "head": head.name,
+            "from": head.from_,
+            "installed": shelf.head_place(head).folder is not None,
+            "recorded": head.name in shelf.lock.heads,
+        }
+        for head in shelf.catalog.heads
+    ]
+    if as_json:
+        print_json({key: rows for key, rows in (("models", models), ("heads", heads)) if only in (None, key)})
+        return
+    if only != "heads":
+        print_table(
+            ("model", "hidden", "parameters", "license", "here", "from"),
+            [
+                (
+                    row["model"],
+                    row["hidden_size"],
+                    short_count(row["parameters"]),
+                    row["license"],
+                    "yes" if row["installed"] else "",
+                    row["hub"] or row["package"] or row["path"],
+                )
+                for row in models
+            ],
+        )
+    if only is None:
+        click.echo()
+    if only != "models":
+        print_table(
+            ("head", "here", "recorded", "source"),
+            [
+                (row["head"], "yes" if row["installed"] else "", "yes" if row["recorded"] else "", row["from"])
+                for row in heads
+            ],
+        )
+
+
+def short_count(number: object) -> str:
+    """596049920 -> '596M'; nothing for an unknown number."""
+    if not isinstance(number, int):
+        return ""
+    for unit, size in (("B", 1e9), ("M", 1e6)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return str(number)

@@ -1,0 +1,210 @@
+"""A base model on this machine against its record and the catalog: files hashed in a stream, headers judged.
+
+| check | asks |
+|---|---|
+| record | do all files match the recorded size and sha256? |
+| config | do the sizes in config.json agree with the catalog? |
+| format | are the weights sound safetensors files, as the index lists them? |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from registry.errors import CheckpointError
+from registry.folder import CheckpointFolder, HashedFile
+from registry.manifest import PICKLE_DETAIL, PICKLE_SUFFIXES, Inspector, check_files, judge_record, required
+from registry.places import Place
+from registry.records import Finding, LockEntry, Model, Status
+from registry.report import ModelReport
+from registry.strictjson import StrictJSONError, parse_json, shown
+from registry.tensorfile import TensorFile
+from registry.tensorscan import scan_header
+
+CONFIG: Final = "config.json"
+INDEX: Final = "model.safetensors.index.json"
+MAX_CONFIG_BYTES: Final = 1 << 20
+MAX_INDEX_BYTES: Final = 1 << 26
+MAX_MODEL_FILE_BYTES: Final = 1 << 40
+SIZES: Final = ("hidden_size", "vocab_size")
+
+# Nothing that loads a model reads these, so a record may leave them out and a folder may lack them.
+INERT_SUFFIXES: Final = frozenset({".md", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".gguf", ".onnx"})
+OTHER_FORMATS: Final = (*PICKLE_SUFFIXES, ".h5", ".msgpack")  # unread where safetensors lie beside them
+INERT_NAMES: Final = frozenset(
+    {".gitattributes", ".gitignore", "LICENSE", "LICENSE.txt", "NOTICE", "NOTICE.txt"}
+)
+
+_Verdict = tuple[Status, str]
+
+
+def verify_model(model: Model, folder: Path | Place, *, entry: LockEntry | None) -> ModelReport:
+    """Check one base model. Without a record only its config and the headers of its weights are read.
+
+    Args:
+        model: The catalog's entry.
+        folder: Its folder on this machine, or the place it was found at.
+        entry: Its record, if any.
+
+    Raises:
+        NotInstalledError: the place says that the model is not here.
+    """
+    if isinstance(folder, Place):
+        folder = folder.installed(model.alias)
+    sight = _ModelSight()
+    reports = check_files(
+        CheckpointFolder(folder),
+        entry,
+        inspector_of=sight.inspector_of,
+        harmless=partial(_is_inert, recorded=entry.files if entry is not None else ()),
+        max_bytes=MAX_MODEL_FILE_BYTES,
+    )
+    reports = required((CONFIG,), reports)
+    verdicts = {
+        "record": judge_record(reports, entry, sight.problems),
+        "config": _config(sight, model),
+        "format": _format(sight, any(report.path.endswith(PICKLE_SUFFIXES) for report in reports)),
+    }
+    findings = tuple(
+        Finding(check=check, subject=model.alias, status=status, detail=detail)
+        for check, (status, detail) in verdicts.items()
+    )
+    return ModelReport(model=model.alias, files=reports, findings=findings)
+
+
+def config_sizes(folder: Path) -> dict[str, int]:
+    """`hidden_size` and `vocab_size` of a model's config.json, those that it states; empty without the file.
+
+    Raises:
+        CheckpointError: the file is there but cannot be used.
+    """
+    try:
+        with CheckpointFolder(folder).open(CONFIG) as file:
+            return _sizes(file)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise _refused(CONFIG, error.strerror or str(error)) from error
+
+
+@dataclass
+class _ModelSight:
+    """What one pass over a model's files showed."""
+
+    sizes: dict[str, int] | None = None
+    index: dict[str, str] | None = None
+    headers: dict[str, TensorFile] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def inspector_of(self, name: str) -> Inspector | None:
+        if name not in (CONFIG, INDEX) and ("/" in name or not name.endswith(".safetensors")):
+            return None
+
+        def inspect(file: HashedFile) -> None:
+            try:
+                self._see(file)
+            except CheckpointError as error:
+                self.problems[name] = "; ".join(error.problems) or str(error)
+                raise
+
+        return inspect
+
+    def _see(self, file: HashedFile) -> None:
+        if file.name == CONFIG:
+            self.sizes = _sizes(file)
+        elif file.name == INDEX:
+            self.index = _index(file)
+        else:
+            self.headers[file.name] = scan_header(file)
+
+
+def _config(sight: _ModelSight, model: Model) -> _Verdict:
+    if CONFIG in sight.problems:
+        return "fail", sight.problems[CONFIG]
+    if sight.sizes is None:
+        return "unknown", "no config.json to look into"
+    stated = {"hidden_size": model.hidden_size, "vocab_size": model.vocab_size}
+    wrong = [
+        f"{name}: expected {stated[name]} as the catalog says, got {found}"
+        for name, found in sight.sizes.items()
+        if stated[name] not in (None, found)
+    ]
+    if wrong:
+        return "fail", "; ".join(wrong)
+    agreed = [f"{name} {size}" for name, size in sight.sizes.items() if stated[name] is not None]
+    return (
+        ("pass", ", ".join(agreed)) if agreed else ("unknown", "the catalog states no size to compare with")
+    )
+
+
+def _format(sight: _ModelSight, pickled: bool) -> _Verdict:
+    problems = [f"{name}: {problem}" for name, problem in sorted(sight.problems.items()) if name != CONFIG]
+    if sight.index is not None and not problems:
+        problems = _index_problems(sight.index, sight.headers)
+    if problems:
+        return "fail", "; ".join(problems[:8])
+    if sight.headers:
+        return "pass", f"safetensors, {sum(len(header.tensors) for header in sight.headers.values())} tensors"
+    if pickled:
+        return "unknown", f"its weights are {PICKLE_DETAIL}"
+    return "unknown", "no safetensors file to look into"
+
+
+def _index_problems(index: dict[str, str], headers: dict[str, TensorFile]) -> list[str]:
+    shards = sorted(set(index.values()) - headers.keys())
+    lost = [name for name, shard in index.items() if shard in headers and name not in headers[shard].tensors]
+    problems = [f"{INDEX} lists {shown(shard)}, which is not here" for shard in shards]
+    return problems + [f"{INDEX}: {shown(name)} is not in {index[name]}" for name in lost]
+
+
+def _is_inert(name: str, recorded: Collection[str]) -> bool:
+    """Whether no loader reads such a file beside those recorded."""
+    if "/" in name:  # folders inside a model hold other formats, but for chat templates
+        return not name.startswith("additional_chat_templates/")
+    if name.endswith(OTHER_FORMATS):
+        return any(other.endswith(".safetensors") for other in recorded)
+    return name in INERT_NAMES or Path(name).suffix.lower() in INERT_SUFFIXES
+
+
+def _sizes(file: HashedFile) -> dict[str, int]:
+    config = _object(file, MAX_CONFIG_BYTES)
+    nested = config.get("text_config")  # where a multimodal model keeps those of its language model
+    config = {**nested, **config} if isinstance(nested, dict) else config
+    sizes = {}
+    for name in SIZES:
+        value = config.get(name)
+        if value is not None and (type(value) is not int or value < 1):
+            raise _refused(file.name, f"{name}: expected an integer from 1, got {shown(value)}")
+        if value is not None:
+            sizes[name] = value
+    return sizes
+
+
+def _index(file: HashedFile) -> dict[str, str]:
+    weights = _object(file, MAX_INDEX_BYTES).get("weight_map")
+    if not isinstance(weights, dict) or not all(isinstance(shard, str) for shard in weights.values()):
+        raise _refused(file.name, "weight_map: expected text for each tensor's name")
+    return weights
+
+
+def _object(file: HashedFile, max_bytes: int) -> dict[str, Any]:
+    content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise _refused(file.name, f"longer than {max_bytes} bytes")
+    try:
+        value = parse_json(content)
+    except StrictJSONError as error:
+        raise _refused(file.name, str(error)) from error
+    if not isinstance(value, dict):
+        raise _refused(file.name, "expected an object")
+    return value
+
+
+def _refused(name: str, problem: str) -> CheckpointError:
+    return CheckpointError(
+        f"{name} cannot be used: {problem}. Download it again.", path=name, problems=[problem]
+    )

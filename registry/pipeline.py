@@ -1,0 +1,235 @@
+"""A chain, and where each of its checkpoints is on this machine: what another program consumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.catalog import load_catalog, lock_paths
+from registry.chains import Chain, lone, resolve
+from registry.facts import EdgeFacts, read_edge_facts
+from registry.lock import Lock, read_lock
+from registry.names import find_model
+from registry.places import Place, head_place, model_place
+from registry.records import Catalog, Finding, Head, Model
+
+if TYPE_CHECKING:
+    from heads import Cascade
+    from registry.report import HeadReport, ModelReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineHead:
+    """One head of a pipeline. `path` is its folder on this machine, None when it is not here."""
+
+    source: str
+    target: str
+    run: str
+    path: Path | None
+
+    @property
+    def installed(self) -> bool:
+        """Whether its files are on this machine; `Pipeline.verify` tells whether they are sound."""
+        return self.path is not None
+
+    @property
+    def name(self) -> str:
+        """`<source>--to--<target>/<run>`"""
+        return f"{self.source}--to--{self.target}/{self.run}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """Reports on the heads and, where asked for, the models of a pipeline."""
+
+    heads: tuple[HeadReport, ...]
+    models: tuple[ModelReport, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether no report holds a fault."""
+        return all(report.ok for report in (*self.heads, *self.models))
+
+
+class Shelf:
+    """A catalog, its locks, and where its checkpoints are on this machine."""
+
+    def __init__(self, catalog: Catalog, lock: Lock) -> None:
+        self.catalog = catalog
+        self.lock = lock
+
+    @classmethod
+    def open(cls, extra: str | Path | Sequence[str | Path] | None = None) -> Shelf:
+        """The built-in catalog, those of SPECREG_CATALOG and `extra`, with the locks beside them."""
+        return cls(load_catalog(extra), read_lock(lock_paths(extra)))
+
+    def head_place(self, head: Head) -> Place:
+        """Where a head's files are."""
+        entry = self.lock.heads.get(head.name)
+        return head_place(self.catalog, head, commit=entry.commit if entry else None)
+
+    def model_place(self, model: Model) -> Place:
+        """Where a model's files are."""
+        entry = self.lock.models.get(model.alias)
+        return model_place(model, commit=entry.commit if entry else None)
+
+    def edge_facts(self, head: Head) -> EdgeFacts:
+        """What the files on this machine say about one edge."""
+        models = self.catalog.models
+        return read_edge_facts(
+            self.head_place(head).folder,
+            self.model_place(models[head.source]).folder,
+            self.model_place(models[head.target]).folder,
+        )
+
+    def verify_head(self, head: Head) -> HeadReport:
+        """Check one head's files against its record and its source model."""
+        from registry.verify import verify_head
+
+        source = self.catalog.models[head.source]
+        return verify_head(
+            head,
+            self.head_place(head),
+            entry=self.lock.heads.get(head.name),
+            source_model=source,
+            source_folder=self.model_place(source).folder,
+        )
+
+    def verify_model(self, model: Model) -> ModelReport:
+        """Check one model's files against its record."""
+        from registry.verify import verify_model
+
+        return verify_model(model, self.model_place(model), entry=self.lock.models.get(model.alias))
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A resolved chain on this machine.
+
+    `models` and the roles are aliases, smallest model first; `chain.models` holds their records.
+    """
+
+    chain: Chain
+    shelf: Shelf
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Aliases, smallest first."""
+        return tuple(model.alias for model in self.chain.models)
+
+    @cached_property
+    def heads(self) -> tuple[PipelineHead, ...]:
+        """One per neighbouring pair of models, from the smallest edge up."""
+        return tuple(
+            PipelineHead(
+                source=head.source, target=head.target, run=head.run, path=self.shelf.head_place(head).folder
+            )
+            for head in self.chain.heads
+        )
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Role -> alias: target; draft, target; little, draft, target; little, draft-1 ... draft-n, target."""
+        return self.chain.roles
+
+    @property
+    def little(self) -> str | None:
+        """The smallest of three or more models."""
+        return self.roles.get("little")
+
+    @property
+    def draft(self) -> str | None:
+        """The model below the target; None for a plain model. With four or more, the one nearest the target."""
+        return self.models[-2] if len(self.models) > 1 else None
+
+    @property
+    def target(self) -> str:
+        """The largest model, whose text it is."""
+        return self.models[-1]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Every compatibility check and how it came out."""
+        return self.chain.findings
+
+    @property
+    def small_draft_acc_head_path(self) -> Path | None:
+        """Folder of the first head of three or more models, as the published card names it."""
+        return self.heads[0].path if len(self.heads) > 1 else None
+
+    @property
+    def draft_target_acc_head_path(self) -> Path | None:
+        """Folder of the last head, as the published card names it."""
+        return self.heads[-1].path if self.heads else None
+
+    def verify(self, *, models: bool = False) -> Verification:
+        """Check the files of every head, and of the models too when asked, without the network.
+
+        Raises:
+            NotInstalledError: A file set is not on this machine.
+        """
+        return Verification(
+            heads=tuple(self.shelf.verify_head(head) for head in self.chain.heads),
+            models=tuple(self.shelf.verify_model(model) for model in self.chain.models) if models else (),
+        )
+
+    def load(self, *, device: str | None = None, dtype: str | None = None) -> Cascade:
+        """Load models and heads, each checked against its record first.
+
+        Args:
+            device: As torch names it; the first GPU when None and there is one, else the CPU.
+            dtype: 'float32', 'bfloat16' or 'float16'; float32 on a CPU and the stored one on a GPU when None.
+
+        Raises:
+            NotInstalledError: A model or head is not on this machine.
+            CheckpointError: A file is not what its record says.
+        """
+        from heads.runtime import load_cascade
+
+        return load_cascade(self, device=device, dtype=dtype)
+
+
+def resolve_pipeline(
+    source: str,
+    target: str,
+    *,
+    length: int | None = None,
+    via: str | Sequence[str] | None = None,
+    run: str | None = None,
+    catalog: str | Path | Sequence[str | Path] | None = None,
+) -> Pipeline:
+    """Find the chain from `source` to `target`, and where its checkpoints are. Needs no network and no torch.
+
+    Args:
+        source, target: Aliases or Hub ids. The same model twice gives that model alone.
+        length: Exactly so many models.
+        via: Models the chain must pass, in any order.
+        run: That run wherever an edge has it.
+        catalog: One or several catalog files over the built-in one.
+
+    Raises:
+        CatalogError: A catalog cannot be used; every fault is listed.
+        UnknownNameError: No model of that name.
+        NoChainError: No chain, with the reason.
+    """
+    shelf = Shelf.open(catalog)
+    return Pipeline(find_chain(shelf, source, target, length=length, via=via, run=run), shelf)
+
+
+def find_chain(
+    shelf: Shelf,
+    source: str,
+    target: str,
+    *,
+    length: int | None = None,
+    via: str | Sequence[str] | None = None,
+    run: str | None = None,
+) -> Chain:
+    """The chain for decoding: one model alone where source and target are the same."""
+    ends: tuple[Any, Any] = find_model(shelf.catalog, source), find_model(shelf.catalog, target)
+    if ends[0].alias == ends[1].alias and length in (None, 1) and via is None:
+        return lone(shelf.catalog, target)
+    return resolve(shelf.catalog, source, target, length=length, via=via, run=run, facts=shelf.edge_facts)
