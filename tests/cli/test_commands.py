@@ -1,0 +1,210 @@
+"""Every command has help and an example, and prints facts as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from registry.cli.entry import specreg as group
+from registry.cli.list import short_count
+from tests.conftest import Outcome
+
+ROOT = Path(__file__).parent.parent.parent
+Run = Callable[..., Outcome]
+
+
+@pytest.mark.parametrize("name", sorted(group.commands))
+def test_help_ends_with_an_example_and_stands_in_the_readme(specreg: Run, name: str) -> None:
+    """
+    Each command explains itself, ends with a line to copy, and is told of in the README.
+    """
+    found = specreg(name, "--help")
+
+    assert found.code == 0
+    assert found.out.strip().splitlines()[-1].strip().startswith(f"Example: specreg {name}")
+    assert f"specreg {name}" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("command", group.commands.values(), ids=lambda command: str(command.name))
+def test_every_command_that_prints_facts_takes_json(command: click.Command) -> None:
+    """
+    All but `schema`, which prints JSON anyway, have the option.
+    """
+    assert command.name == "schema" or any(option.name == "as_json" for option in command.params)
+
+
+def test_list_holds_fifteen_models_and_ten_published_heads(specreg: Run) -> None:
+    """
+    The published collection is whole, and the embedded family stands beside it.
+    """
+    document = json.loads(specreg("list", "--json").out)
+
+    published = [row for row in document["models"] if row["hub"]]
+    assert len(published) == 15
+    assert len([row for row in document["heads"] if row["from"] == "specdecpp"]) == 10
+    assert {row["model"] for row in document["models"] if row["installed"]} == {
+        "pico-little",
+        "pico-draft",
+        "pico-target",
+    }
+
+
+def test_list_in_a_pipe_is_one_line_a_row(specreg: Run) -> None:
+    """
+    Rows come with tabs between, so that `cut` and `awk` read them.
+    """
+    lines = specreg("list", "--heads").out.splitlines()
+
+    assert lines[0].split("\t") == ["head", "here", "recorded", "source"]
+    assert len(lines) == 1 + 13
+
+
+def test_show_tells_a_head_its_training_and_its_evaluation(specreg: Run) -> None:
+    """
+    Facts from trainer_state.json and evaluation.json, and every file with its digest.
+    """
+    document = json.loads(specreg("show", "pico-little--to--pico-draft", "--json").out)["heads"][0]
+
+    assert document["mismatch_weight"] == 6
+    assert document["layers"] == 3
+    assert document["training"]["steps"] > 0
+    assert document["training"]["final_eval_kl"] > 0
+    assert document["evaluation"]["auc"] > 0.5
+    assert {row["path"]: len(row["sha256"]) for row in document["files"]} == {
+        "config.json": 64,
+        "evaluation.json": 64,
+        "model.safetensors": 64,
+        "trainer_state.json": 64,
+    }
+
+
+def test_show_finds_a_model_by_any_of_its_names(specreg: Run) -> None:
+    """
+    Alias, Hub id and listed alias, in any case, are one model.
+    """
+    names = ["llama-2-chat-70b", "meta-llama/Llama-2-70b-chat-hf", "META-LLAMA/LLAMA-2-70B-CHAT-HF"]
+
+    documents = [json.loads(specreg("show", name, "--json").out)["models"][0] for name in names]
+
+    assert {document["model"] for document in documents} == {"llama-2-chat-70b"}
+
+
+def test_show_refuses_an_unknown_run(specreg: Run) -> None:
+    """
+    A head that exists, with a run that does not, is a fault that names what there is.
+    """
+    found = specreg("show", "pico-little--to--pico-draft/exp-weight7-layer3")
+
+    assert found.code == 1
+    assert "exp-weight6-layer3" in found.err
+
+
+def test_schema_is_a_json_schema(specreg: Run) -> None:
+    """
+    What `schema` prints says which draft it follows and which keys there are.
+    """
+    document = json.loads(specreg("schema").out)
+
+    assert "json-schema.org/draft" in document["$schema"]
+    assert {"version", "sources", "tokenizers", "models", "heads"} <= set(document["properties"])
+
+
+def test_verify_finds_the_shipped_family_sound(specreg: Run) -> None:
+    """
+    Heads and models as shipped pass every check.
+    """
+    found = specreg("verify", "--models", "--json")
+
+    document = json.loads(found.out)
+    assert found.code == 0
+    assert document["ok"] is True
+    assert [head["head"] for head in document["heads"]] == [
+        "pico-little--to--pico-draft/exp-weight6-layer3",
+        "pico-draft--to--pico-target/exp-weight6-layer3",
+        "pico-little--to--pico-target/exp-weight6-layer3",
+    ]
+    assert len(document["models"]) == 3
+
+
+@pytest.fixture
+def own_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of one shipped head in a folder of the user's, with a catalog and a lock of its own."""
+    from registry.lock import Lock, lock_folder, write_lock
+
+    head = "pico-little--to--pico-draft/exp-weight6-layer3"
+    folder = tmp_path / "mine" / head
+    shutil.copytree(ROOT / "heads" / "pico" / head, folder)
+    (tmp_path / "catalog.yaml").write_text(
+        "version: 1\nsources:\n  mine: {path: ./mine}\nheads:\n"
+        "  - {source: pico-little, target: pico-draft, run: exp-weight6-layer3, from: mine}\n"
+    )
+    write_lock(Lock().with_head(head, lock_folder(folder)), tmp_path / "catalog.lock")
+    monkeypatch.setenv("SPECREG_CATALOG", str(tmp_path / "catalog.yaml"))
+    yield folder
+
+
+def test_verify_ends_with_1_when_one_bit_is_off(specreg: Run, own_copy: Path) -> None:
+    """
+    A flipped bit in the weights is a fault of that file, told with both digests.
+    """
+    weights = own_copy / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+
+    found = specreg("verify", "pico-little--to--pico-draft", "--json")
+
+    files = {row["path"]: row for row in json.loads(found.out)["heads"][0]["files"]}
+    assert found.code == 1
+    assert files["model.safetensors"]["status"] == "changed"
+    assert files["config.json"]["status"] == "ok"
+
+
+def test_a_changed_head_never_decodes(specreg: Run, own_copy: Path) -> None:
+    """
+    `decode` refuses what `verify` refuses, before any text.
+    """
+    weights = own_copy / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+
+    found = specreg("decode", "pico-little", "pico-draft", "--prompt", "x", "--max-new-tokens", "2")
+
+    assert found.code == 1
+    assert "model.safetensors" in found.err
+    assert found.out == ""
+
+
+def test_a_missing_catalog_is_could_not_look(specreg: Run) -> None:
+    """
+    A catalog that is not there ends with 2 and names the file.
+    """
+    found = specreg("list", "--catalog", "nowhere.yaml")
+
+    assert found.code == 2
+    assert "nowhere.yaml" in found.err
+
+
+def test_debug_shows_the_traceback() -> None:
+    """
+    With --debug an error travels to the interpreter as it is.
+    """
+    from registry.cli import main
+    from registry.errors import UnknownNameError
+
+    with pytest.raises(UnknownNameError):
+        main(["show", "nothing", "--debug"])
+
+
+@pytest.mark.parametrize(("number", "text"), [(596_049_920, "596M"), (14_768_307_200, "14.8B"), (900, "900"), (None, "")])
+def test_counts_are_short(number: int | None, text: str) -> None:
+    """
+    Parameter counts read as people say them.
+    """
+    assert short_count(number) == text

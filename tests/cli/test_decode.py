@@ -1,0 +1,112 @@
+"""`specreg decode` on the embedded family: the main job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Outcome
+
+Run = Callable[..., Outcome]
+CHAIN = ("decode", "pico-little", "pico-target", "--prompt", "def read(path):\n", "--max-new-tokens", "24")
+
+
+def test_three_levels_write_what_the_target_alone_writes(specreg: Run) -> None:
+    """
+    Greedy text of the chain is that of the target by itself, token for token.
+    """
+    chain = json.loads(specreg(*CHAIN, "--json").out)
+    alone = json.loads(specreg("decode", "pico-target", *CHAIN[2:], "--json").out)
+
+    assert chain["token_ids"] == alone["token_ids"]
+    assert [level["model"] for level in chain["levels"]] == ["pico-little", "pico-draft", "pico-target"]
+    assert [level["model"] for level in alone["levels"]] == ["pico-target"]
+    assert chain["levels"][2]["forwards"] < alone["levels"][0]["forwards"]
+
+
+def test_json_is_the_contract(specreg: Run) -> None:
+    """
+    The document has the promised keys, and its counts agree with each other.
+    """
+    found = specreg(*CHAIN, "--json")
+
+    document = json.loads(found.out)
+    assert set(document) == {
+        "text",
+        "token_ids",
+        "prompt_tokens",
+        "new_tokens",
+        "seconds",
+        "tokens_per_second",
+        "finish_reason",
+        "levels",
+    }
+    assert document["new_tokens"] == len(document["token_ids"]) == 24
+    assert document["finish_reason"] == "length"
+    assert document["levels"][-1]["proposed"] is None
+    assert document["levels"][0]["accepted"] <= document["levels"][0]["proposed"]
+
+
+def test_streams_the_text_to_stdout_and_the_rest_to_stderr(specreg: Run) -> None:
+    """
+    Without --json stdout holds the text alone, and stderr one line of what each level did.
+    """
+    text = json.loads(specreg(*CHAIN, "--json").out)["text"]
+    found = specreg(*CHAIN)
+
+    assert found.code == 0
+    assert found.out.strip() == text.strip()
+    summary = found.err.strip().splitlines()[-1]
+    assert "pico-draft" in summary
+    assert "forwards" in summary
+
+
+def test_a_seed_repeats_a_sample(specreg: Run) -> None:
+    """
+    The same seed gives the same tokens, another one others.
+    """
+    sampled = (*CHAIN, "--temperature", "1", "--json", "--seed")
+
+    first, again, other = (json.loads(specreg(*sampled, seed).out)["token_ids"] for seed in ("1", "1", "2"))
+
+    assert first == again != other
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--fixed", "3"), ("--length", "2"), ("--max-draft", "2", "--max-draft", "5"), ("--threshold", "0.9")],
+    ids=["fixed", "two levels", "per edge", "threshold"],
+)
+def test_drafting_options_leave_greedy_text_alone(specreg: Run, options: tuple[str, ...]) -> None:
+    """
+    However drafting is set, the text stays the target's.
+    """
+    usual = json.loads(specreg(*CHAIN, "--json").out)
+
+    assert json.loads(specreg(*CHAIN, *options, "--json").out)["token_ids"] == usual["token_ids"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("decode", "pico-little", "pico-target", "--prompt", ""), "A prompt is needed"),
+        ((*CHAIN, "--fixed", "3", "--threshold", "0.5"), "one or the other"),
+        ((*CHAIN, "--temperature", "-1"), "temperature"),
+        ((*CHAIN, "--top-p", "1.5"), "top_p"),
+        ((*CHAIN, "--device", "abacus"), "No device 'abacus'"),
+        ((*CHAIN[:-1], "5000"), "1024"),
+        (("decode", "qwen3-0.6b", "qwen3-14b", "--prompt", "x"), "is not on this machine"),
+    ],
+    ids=["no prompt", "fixed and threshold", "temperature", "top-p", "device", "too long", "not here"],
+)
+def test_what_cannot_be_done_ends_with_2(specreg: Run, arguments: tuple[str, ...], said: str) -> None:
+    """
+    Options out of range and models that are not here: one sentence, exit code 2.
+    """
+    found = specreg(*arguments)
+
+    assert found.code == 2
+    assert said in found.err
+    assert "Traceback" not in found.err

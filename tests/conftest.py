@@ -1,0 +1,49 @@
+"""What every test stands on: no catalog, cache or token of the person who runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from registry.cli import main
+
+settings.register_profile("specreg", deadline=None, derandomize=True)
+settings.load_profile("specreg")
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the test's own, empty at its start."""
+    home = tmp_path / "home"
+    for name in ("SPECREG_CATALOG", "SPECREG_DATABASE_URL", "HF_HUB_CACHE", "HF_TOKEN", "HF_ENDPOINT", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SPECREG_HOME", str(home / "specreg"))
+    monkeypatch.setenv("HF_HOME", str(home / "huggingface"))
+    return home
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def specreg(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run a command as a shell would, in this process."""
+
+    def run(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        out, err = capsys.readouterr()
+        return Outcome(code=int(ended.value.code or 0), out=out, err=err)
+
+    return run
