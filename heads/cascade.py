@@ -1,0 +1,319 @@
+"""N language models that decode as the last of them, faster: each proposes to the next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from heads.fitting import check_heads, check_length, shared_vocabulary
+from heads.head import AcceptancePredictionHead
+from heads.level import ModelLevel, require_eval
+from heads.rounds import Edge, Rounds
+from heads.sampling import Greedy, Rule, Seeded, Warped
+from heads.settings import PerEdgeFloat, PerEdgeInt, Settings, read_settings
+from heads.stopping import Ending, FinishReason
+from heads.streaming import Stream, Streamer
+from registry.errors import GenerationError, IncompatibleError
+
+Prompt = str | Sequence[int] | Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelReport:
+    """What one level did: forwards (prefill included), tokens handed up, and how many the next level kept.
+
+    The top level hands nothing up: its `proposed` and `accepted` are None.
+    """
+
+    model: str
+    forwards: int
+    proposed: int | None
+    accepted: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """A decoded text.
+
+    token_ids: The new tokens, an end token included.
+    text: Those tokens decoded, special tokens left out; a stop string stays, as does the rest of the token
+        that completes it. None without a tokenizer.
+    finish_reason: 'eos', 'stop', or 'length' when max_new_tokens was reached.
+    seconds: From the first forward to the last token, prefill included.
+    levels: Smallest model first.
+    """
+
+    token_ids: list[int]
+    text: str | None
+    finish_reason: FinishReason
+    seconds: float
+    prompt_tokens: int
+    levels: tuple[LevelReport, ...]
+
+    @property
+    def new_tokens(self) -> int:
+        """How many tokens are new."""
+        return len(self.token_ids)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """New tokens per second of decoding; 0 where no time passed."""
+        return self.new_tokens / self.seconds if self.seconds > 0 else 0.0
+
+
+class Cascade:
+    """A chain of causal LMs, smallest first, that decodes losslessly as the last of them.
+
+    Sampling follows the last model's law; greedy decoding in float32 gives its tokens one for one.
+
+    Args:
+        models: N >= 1 transformers causal LMs in eval mode, on any devices; one is plain decoding.
+        heads: One per neighbouring pair; None where that pair drafts a fixed length, or for all pairs.
+        tokenizer: The tokenizer all models share; without it prompts are token ids, and output layers that
+            differ by 512 rows or less are cut to the narrowest.
+        names: What reports call the models.
+
+    Raises:
+        IncompatibleError: a head, a vocabulary or a model's mode does not fit.
+        RollbackError: a model's cache cannot be rolled back.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[PreTrainedModel],
+        heads: Sequence[AcceptancePredictionHead | None] | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        self.models = tuple(models)
+        if not self.models:
+            raise IncompatibleError(
+                subject="this cascade",
+                field="number of models",
+                expected="at least 1",
+                found=0,
+                next_step="Give models=[...].",
+            )
+        self.heads = tuple(heads) if heads is not None else (None,) * (len(self.models) - 1)
+        self.tokenizer = tokenizer
+        self.names = tuple(names) if names is not None else tuple(map(_name_of, self.models))
+        if len(self.names) != len(self.models):
+            raise IncompatibleError(
+                subject="this cascade",
+                field="number of names",
+                expected=len(self.models),
+                found=len(self.names),
+                next_step="Give one name per model.",
+            )
+        check_heads(self.models, self.heads, self.names)
+        size = len(tokenizer) if tokenizer is not None else None
+        self.vocab_size = shared_vocabulary(self.models, self.names, size)
+        self._levels = [
+            ModelLevel(model, name=name) for model, name in zip(self.models, self.names, strict=True)
+        ]
+
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        min_draft: PerEdgeInt = 1,
+        max_draft: PerEdgeInt = 8,
+        threshold: PerEdgeFloat = 0.5,
+        stop: str | Sequence[str] | None = None,
+        eos_token_id: int | Sequence[int] | None = None,
+        streamer: Streamer | None = None,
+    ) -> Generation:
+        """Continue one prompt.
+
+        Args:
+            prompt: Text, encoded as `tokenizer(prompt)` does; or token ids, a list, (T,) or (1, T). An empty
+                one stands for the tokenizer's begin token.
+            max_new_tokens: Exact, unless the text ends before.
+            temperature: 0 is greedy; else sampling at this temperature, by top_k (0: all) and top_p (1: all).
+            seed: The same seed gives the same tokens. The global generators are not touched.
+            min_draft, max_draft: Bounds on the tokens each level drafts a round; one value, or one per edge,
+                smallest edge first.
+            threshold: Drafting stops when 1 - the head's survival exceeds it; 1 drafts max_draft tokens.
+            stop: The text ends with the token that completes one of these strings.
+            eos_token_id: What ends the text; None takes it from the last model, else from the tokenizer; []
+                is nothing.
+            streamer: A transformers streamer: the prompt, then each token as it is settled, then the end.
+
+        Raises:
+            GenerationError: an option or the prompt is out of range, or a model's logits are not finite.
+        """
+        settings = read_settings(
+            edges=len(self.heads),
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            min_draft=min_draft,
+            max_draft=max_draft,
+            threshold=threshold,
+            stop=stop,
+        )
+        ids = self._prompt_ids(prompt)
+        check_length(self.models, self.names, prompt=len(ids), max_new_tokens=settings.max_new_tokens)
+        ending = self._ending(settings, eos_token_id)
+        for model, name in zip(self.models, self.names, strict=True):
+            require_eval(model, name)
+        try:
+            with Stream(streamer) as stream:
+                stream.prompt(ids)
+                return self._run(ids, settings, ending, stream)
+        finally:
+            for level in self._levels:
+                level.end()
+
+    @torch.inference_mode()
+    def _run(self, ids: list[int], settings: Settings, ending: Ending, stream: Stream) -> Generation:
+        for level in self._levels:
+            level.begin()
+        rounds = Rounds(
+            levels=self._levels,
+            edges=self._edges(settings),
+            rule=_rule(settings),
+            prompt=ids,
+            end_tokens=ending.end_tokens,
+            vocab_size=self.vocab_size,
+        )
+        started = time.perf_counter()
+        tokens, reason = decode(rounds, ending, settings.max_new_tokens, stream.tokens)
+        seconds = time.perf_counter() - started
+        tallies = [(tally.proposed, tally.accepted) for tally in rounds.tallies]
+        return Generation(
+            token_ids=tokens,
+            text=self._text(tokens),
+            finish_reason=reason,
+            seconds=seconds,
+            prompt_tokens=len(ids),
+            levels=tuple(
+                LevelReport(model=level.name, forwards=level.forwards, proposed=proposed, accepted=accepted)
+                for level, (proposed, accepted) in zip(self._levels, [*tallies, (None, None)], strict=True)
+            ),
+        )
+
+    def _edges(self, settings: Settings) -> list[Edge]:
+        return [
+            Edge(head=head, min_draft=least, max_draft=most, threshold=threshold)
+            for head, least, most, threshold in zip(
+                self.heads, settings.min_draft, settings.max_draft, settings.threshold, strict=True
+            )
+        ]
+
+    def _prompt_ids(self, prompt: Prompt) -> list[int]:
+        if isinstance(prompt, str):
+            if self.tokenizer is None:
+                raise GenerationError(
+                    option="prompt",
+                    expected="token ids, since this cascade has no tokenizer",
+                    found=prompt,
+                    next_step="Give Cascade a tokenizer.",
+                )
+            ids = [int(token) for token in self.tokenizer(prompt)["input_ids"]]
+        else:
+            ids = _listed(prompt)
+        if not ids:
+            begin = getattr(self.tokenizer, "bos_token_id", None)
+            if not isinstance(begin, int):
+                raise GenerationError(
+                    option="prompt",
+                    expected="at least one token, since there is no begin token to stand for an empty one",
+                    found=prompt,
+                )
+            ids = [begin]
+        for token in ids:
+            if not 0 <= token < self.vocab_size:
+                raise GenerationError(
+                    option="prompt", expected=f"token ids below {self.vocab_size}", found=token
+                )
+        return ids
+
+    def _ending(self, settings: Settings, eos_token_id: object) -> Ending:
+        if settings.stop and self.tokenizer is None:
+            raise GenerationError(
+                option="stop", expected="None, since this cascade has no tokenizer", found=list(settings.stop)
+            )
+        end_tokens = self._default_end() if eos_token_id is None else _end_tokens(eos_token_id)
+        return Ending(end_tokens=end_tokens, stops=settings.stop, decoder=self.tokenizer)
+
+    def _default_end(self) -> frozenset[int]:
+        target = self.models[-1]
+        for place in (target.generation_config, target.config.get_text_config(decoder=True), self.tokenizer):
+            found = getattr(place, "eos_token_id", None)
+            if found is not None:
+                return _end_tokens(found)
+        return frozenset()
+
+    def _text(self, tokens: list[int]) -> str | None:
+        if self.tokenizer is None:
+            return None
+        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        return text if isinstance(text, str) else "".join(text)
+
+
+def decode(
+    rounds: Rounds, ending: Ending, max_new_tokens: int, settle: Callable[[list[int]], None]
+) -> tuple[list[int], FinishReason]:
+    """Round after round of the top level, until the text ends; `settle` gets the tokens as they come."""
+    tokens: list[int] = []
+    while len(tokens) < max_new_tokens:
+        new, reason = ending.take(rounds.commit(max_new_tokens - len(tokens)))
+        tokens += new
+        settle(new)
+        if reason is not None:
+            return tokens, reason
+    return tokens, "length"
+
+
+def _rule(settings: Settings) -> Rule:
+    if settings.temperature == 0:
+        return Greedy()
+    return Warped(
+        Seeded(settings.seed),
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+    )
+
+
+def _name_of(model: PreTrainedModel) -> str:
+    return str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
+
+
+def _listed(prompt: object) -> list[int]:
+    """Token ids of one text from a list, a (T,) or a (1, T) tensor."""
+    expected = "text, a list of token ids, or a (T,) or (1, T) tensor of them"
+    if isinstance(prompt, Tensor):
+        shape = tuple(prompt.shape)
+        if prompt.dtype != torch.long or len(shape) not in (1, 2) or (len(shape) == 2 and shape[0] != 1):
+            raise GenerationError(
+                option="prompt", expected=expected, found=f"a tensor {shape} of {prompt.dtype}"
+            )
+        return [int(token) for token in prompt.reshape(-1).tolist()]
+    if isinstance(prompt, Sequence) and all(type(token) is int for token in prompt):
+        return list(prompt)
+    raise GenerationError(option="prompt", expected=expected, found=prompt)
+
+
+def _end_tokens(given: object) -> frozenset[int]:
+    tokens: Iterable[object] = given if isinstance(given, Sequence | Tensor) else (given,)
+    found = tokens.reshape(-1).tolist() if isinstance(tokens, Tensor) else list(tokens)
+    if any(type(token) is not int or token < 0 for token in found):
+        raise GenerationError(
+            option="eos_token_id", expected="None, a token id, or a list of token ids", found=given
+        )
+    return frozenset(found)

@@ -1,0 +1,111 @@
+"""Whether models, heads and a tokenizer fit together, judged before the first token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from transformers import PreTrainedModel
+
+from heads.head import AcceptancePredictionHead
+from heads.level import hidden_size, max_positions, output_rows, rope_switch
+from registry.errors import GenerationError, IncompatibleError
+
+MAX_PADDING_ROWS: Final = 512  # how much two output layers over one vocabulary may differ by padding alone
+
+
+def check_heads(
+    models: Sequence[PreTrainedModel], heads: Sequence[AcceptancePredictionHead | None], names: Sequence[str]
+) -> None:
+    """One head, or None, per neighbouring pair; each reads the hidden states of its source.
+
+    Raises:
+        IncompatibleError: their number or a width does not fit.
+    """
+    if len(heads) != len(models) - 1:
+        raise IncompatibleError(
+            subject=" -> ".join(names),
+            field="number of heads",
+            expected=len(models) - 1,
+            found=len(heads),
+            next_step="Give one head, or None, per neighbouring pair of models.",
+        )
+    for model, head, name, above in zip(models, heads, names, names[1:], strict=False):
+        if head is not None and head.hidden_size != hidden_size(model):
+            raise IncompatibleError(
+                subject=f"the head {name} -> {above}",
+                field="hidden_size",
+                expected=hidden_size(model),
+                found=head.hidden_size,
+                next_step=f"Use a head that was trained on {name}.",
+            )
+
+
+def shared_vocabulary(
+    models: Sequence[PreTrainedModel], names: Sequence[str], tokenizer_size: int | None
+) -> int:
+    """How many token ids, from 0 on, all models share; rows past them are padding.
+
+    Output layers of different widths are one vocabulary when the tokenizer's own size is within all of them,
+    or, where no tokenizer is given, when they differ by 512 rows or less. Models of one width share it; a
+    tokenizer that is smaller cuts the padding off.
+
+    Raises:
+        IncompatibleError: they are different vocabularies.
+    """
+    widths = [output_rows(model) for model in models]
+    least, most = min(widths), max(widths)
+    narrow = names[widths.index(least)]
+    if tokenizer_size is not None and least < tokenizer_size and least != most:
+        raise IncompatibleError(
+            subject=narrow,
+            field="vocabulary",
+            expected=f"a row for each of the tokenizer's {tokenizer_size} tokens",
+            found=f"{least} rows",
+            next_step="Choose models that share one tokenizer.",
+        )
+    if tokenizer_size is None and most - least > MAX_PADDING_ROWS:
+        raise IncompatibleError(
+            subject=narrow,
+            field="vocabulary",
+            expected=f"the {most} rows of {names[widths.index(most)]}, or at most {MAX_PADDING_ROWS} fewer",
+            found=f"{least} rows",
+            next_step="Choose models that share one tokenizer, or give the tokenizer they share.",
+        )
+    return least if tokenizer_size is None else min(least, tokenizer_size)
+
+
+def check_length(
+    models: Sequence[PreTrainedModel], names: Sequence[str], *, prompt: int, max_new_tokens: int
+) -> None:
+    """The prompt and all new tokens lie within what every model was made for.
+
+    Raises:
+        GenerationError: they do not.
+    """
+    for model, name in zip(models, names, strict=True):
+        bound = max_positions(model)
+        if bound is not None and prompt >= bound:
+            raise GenerationError(
+                option="the prompt",
+                expected=f"at most {bound - 1} tokens, since {name} has {bound} positions",
+                found=prompt,
+                next_step="Shorten the prompt.",
+            )
+        if bound is not None and prompt + max_new_tokens > bound:
+            raise GenerationError(
+                option="max_new_tokens",
+                expected=f"at most {bound - prompt} after {prompt} prompt tokens, "
+                f"since {name} has {bound} positions",
+                found=max_new_tokens,
+                next_step="Ask for fewer tokens or shorten the prompt.",
+            )
+        switch = rope_switch(model)
+        if switch is not None and prompt <= switch < prompt + max_new_tokens:
+            raise GenerationError(
+                option="max_new_tokens",
+                expected=f"at most {switch - prompt} after {prompt} prompt tokens, since {name} reads "
+                f"positions anew past {switch} and tokens cannot be taken back across that",
+                found=max_new_tokens,
+                next_step="Ask for fewer tokens, or give a longer prompt.",
+            )

@@ -1,0 +1,180 @@
+"""The rounds of a cascade: each level proposes to the next, the top level keeps what follows its own law.
+
+Level 0 draws token by token. Every level above it lets the one below propose, verifies the proposals in one
+forward and draws one token more. Every token that leaves level i is distributed as level i's own row, so
+level i + 1 verifies against level i's rows and no others. Whether a position is proposed may depend on the
+tokens before it, never on its own.
+
+Source: Huang et al., SpecDec++, arXiv:2405.19715, Algorithm 1, applied level by level.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from heads.level import Level
+from heads.sampling import Rule
+from registry.errors import GenerationError
+
+
+class AcceptanceHead(Protocol):
+    """What is asked of a head while decoding."""
+
+    def acceptance(self, hidden: Tensor) -> Tensor:
+        """(n, hidden) -> (n,), float32."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """How one level drafts for the next: at least min_draft tokens, at most max_draft.
+
+    In between it stops as soon as 1 - survival exceeds the threshold; without a head, or with a threshold
+    of 1, it drafts max_draft tokens.
+    """
+
+    head: AcceptanceHead | None
+    min_draft: int
+    max_draft: int
+    threshold: float
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """Tokens a level handed up, and how many of those the level above kept."""
+
+    proposed: int = 0
+    accepted: int = 0
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round leaves: the level's own rows for the new tokens, and the head's product over those fed."""
+
+    rows: Tensor
+    survival: float
+
+
+class Rounds:
+    """One text in the making.
+
+    Args:
+        levels: Smallest first; each has just begun.
+        edges: One per neighbouring pair.
+        rule: How rows are made, drawn from and verified.
+        prompt: Token ids, at least one.
+        end_tokens: Nothing follows one of these.
+        vocab_size: Ids from here on are padding: never drawn, at any level.
+    """
+
+    def __init__(
+        self,
+        *,
+        levels: Sequence[Level],
+        edges: Sequence[Edge],
+        rule: Rule,
+        prompt: Sequence[int],
+        end_tokens: frozenset[int],
+        vocab_size: int,
+    ) -> None:
+        self.levels = levels
+        self.edges = edges
+        self.rule = rule
+        self.tokens = list(prompt)
+        self.end_tokens = end_tokens
+        self.vocab_size = vocab_size
+        self.tallies = [Tally() for _ in edges]
+
+    def commit(self, budget: int) -> list[int]:
+        """One round of the top level: 1 to `budget` tokens, settled. Nothing follows an end token."""
+        start = len(self.tokens)
+        self._round(len(self.levels) - 1, start, budget)
+        return self.tokens[start:]
+
+    def propose(self, index: int, budget: int) -> Tensor | None:
+        """Let a level below the top append tokens, and return its own rows for them; None for no tokens.
+
+        It rounds until it has enough: budget or max_draft reached, an end token drawn, or survival too low.
+        """
+        edge = self.edges[index]
+        start = len(self.tokens)
+        budget = min(budget, edge.max_draft)
+        if budget <= 0:
+            return None
+        rows: list[Tensor] = []
+        survival = 1.0
+        while True:
+            done = self._round(index, start, budget - (len(self.tokens) - start))
+            rows.append(done.rows)
+            survival *= done.survival
+            drafted = len(self.tokens) - start
+            if drafted >= budget or self.tokens[-1] in self.end_tokens:
+                break
+            if drafted >= edge.min_draft and 1 - survival > edge.threshold:
+                break
+        return rows[0] if len(rows) == 1 else torch.cat(rows)
+
+    def _round(self, index: int, start: int, budget: int) -> Round:
+        """Append 1 to `budget` tokens at one level. `start` is where its proposal began."""
+        return self._draw(start, budget) if index == 0 else self._verify(index, start, budget)
+
+    def _draw(self, start: int, budget: int) -> Round:
+        level = self.levels[0]
+        end = len(self.tokens)
+        fed = level.feed(self.tokens[level.length :], 1)
+        rows = self.rule.rows(fed.logits[:, : self.vocab_size])
+        drawn = self.rule.draw(rows)
+        # what the last step of a budget would score, nobody asks for
+        score = self._scores(0, fed.hidden, wanted=end - 1 >= start and budget > 1)
+        self.tokens.append(self._checked(int(drawn), level))
+        return Round(rows=rows, survival=score()[0] if end - 1 >= start else 1.0)
+
+    def _verify(self, index: int, start: int, budget: int) -> Round:
+        level = self.levels[index]
+        end = len(self.tokens)
+        handed_up = self.propose(index - 1, budget - 1)
+        count = len(self.tokens) - end
+        fed = level.feed(self.tokens[level.length :], count + 1)
+        rows = self.rule.rows(fed.logits[:, : self.vocab_size])
+        draft_rows = rows[:0] if handed_up is None else handed_up.to(rows.device)
+        proposed = torch.tensor(self.tokens[end:], dtype=torch.long, device=rows.device)
+        verdict = self.rule.accept(proposed, draft_rows, rows)
+        score = self._scores(index, fed.hidden, wanted=True)
+        kept, next_token = torch.stack((verdict.kept, verdict.next_token)).tolist()
+        self.tallies[index - 1].proposed += count
+        self.tallies[index - 1].accepted += kept
+        del self.tokens[end + kept :]
+        if not (kept and self.tokens[-1] in self.end_tokens):
+            self.tokens.append(self._checked(next_token, level))
+        # the round's last token is fed by the next round
+        for below in self.levels[: index + 1]:
+            below.rollback(len(self.tokens) - 1)
+        unseen = 0 if end - 1 >= start else 1  # the verified token that the first round feeds never counts
+        return Round(rows=rows[: len(self.tokens) - end], survival=math.prod(score()[unseen : kept + 1]))
+
+    def _scores(self, index: int, hidden: Tensor, *, wanted: bool) -> Callable[[], list[float]]:
+        """The head's numbers for hidden states (n, hidden), put to work now and read when called.
+
+        Ones where no decision needs them: at the top, without a head, at a threshold of 1.
+        """
+        edge = self.edges[index] if index < len(self.edges) else None
+        if not wanted or edge is None or edge.head is None or edge.threshold >= 1:
+            return lambda: [1.0] * len(hidden)
+        scores = edge.head.acceptance(hidden)
+        return lambda: [float(score) for score in scores.tolist()]
+
+    def _checked(self, token: int, level: Level) -> int:
+        if token < 0:
+            raise GenerationError(
+                option=f"the logits of {level.name}",
+                expected="finite numbers",
+                found="NaN or infinity",
+                next_step="Load the model in another dtype, bfloat16 or float32.",
+            )
+        return token

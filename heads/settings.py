@@ -1,0 +1,110 @@
+"""The options of `generate`, read once: what is out of range is refused by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from registry.errors import GenerationError
+
+MAX_SEED: Final = 2**63 - 1
+
+PerEdgeInt = int | Sequence[int]
+PerEdgeFloat = float | Sequence[float]
+_Number = TypeVar("_Number", int, float)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Options in range; min_draft, max_draft and threshold hold one value per edge, smallest edge first."""
+
+    max_new_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int
+    min_draft: tuple[int, ...]
+    max_draft: tuple[int, ...]
+    threshold: tuple[float, ...]
+    stop: tuple[str, ...]
+
+
+def read_settings(
+    *,
+    edges: int,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+    min_draft: PerEdgeInt,
+    max_draft: PerEdgeInt,
+    threshold: PerEdgeFloat,
+    stop: str | Sequence[str] | None,
+) -> Settings:
+    """Check the options of a cascade with that many edges.
+
+    Raises:
+        GenerationError: an option is out of range; its fields name it.
+    """
+    least = _per_edge("min_draft", min_draft, edges, int)
+    most = _per_edge("max_draft", max_draft, edges, int)
+    limits = _per_edge("threshold", threshold, edges, float)
+    for name, values in (("min_draft", least), ("max_draft", most)):
+        for value in values:
+            _require(value >= 1, name, "at least 1", value)
+    for low, high in zip(least, most, strict=True):
+        _require(low <= high, "min_draft", f"at most max_draft, which is {high}", low)
+    for limit in limits:
+        _require(0 <= limit <= 1, "threshold", "between 0 and 1", limit)
+    settings = Settings(
+        max_new_tokens=_integer("max_new_tokens", max_new_tokens),
+        temperature=_real("temperature", temperature),
+        top_k=_integer("top_k", top_k),
+        top_p=_real("top_p", top_p),
+        seed=_integer("seed", seed),
+        min_draft=least,
+        max_draft=most,
+        threshold=limits,
+        stop=_stops(stop),
+    )
+    _require(settings.max_new_tokens >= 1, "max_new_tokens", "at least 1", max_new_tokens)
+    _require(settings.temperature >= 0, "temperature", "0 (greedy) or more", temperature)
+    _require(settings.top_k >= 0, "top_k", "0 (all tokens) or more", top_k)
+    _require(0 < settings.top_p <= 1, "top_p", "more than 0 and at most 1", top_p)
+    _require(0 <= settings.seed <= MAX_SEED, "seed", "between 0 and 2**63 - 1", seed)
+    return settings
+
+
+def _per_edge(option: str, value: object, edges: int, kind: type[_Number]) -> tuple[_Number, ...]:
+    read = _integer if kind is int else _real
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        _require(len(value) == edges, option, f"one value or a list of {edges}, one per edge", value)
+        return tuple(kind(read(option, each)) for each in value)
+    return (kind(read(option, value)),) * edges
+
+
+def _integer(option: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise GenerationError(option=option, expected="an integer", found=value)
+    return value
+
+
+def _real(option: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise GenerationError(option=option, expected="a finite number", found=value)
+    return float(value)
+
+
+def _stops(stop: object) -> tuple[str, ...]:
+    given = (stop,) if isinstance(stop, str) else stop if stop is not None else ()
+    if not isinstance(given, Sequence) or not all(isinstance(text, str) and text for text in given):
+        raise GenerationError(option="stop", expected="a string or a list of strings, none empty", found=stop)
+    return tuple(given)
+
+
+def _require(holds: bool, option: str, expected: str, found: object) -> None:
+    if not holds:
+        raise GenerationError(option=option, expected=expected, found=found)

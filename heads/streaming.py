@@ -1,0 +1,61 @@
+"""Tokens handed to a transformers streamer as they are settled, just as plain `generate` hands them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+
+class Streamer(Protocol):
+    """What transformers' streamers are."""
+
+    def put(self, value: Tensor) -> None:
+        """First the prompt, (1, T), then each token, (1,); int64, on the CPU."""
+        ...
+
+    def end(self) -> None:
+        """No more will come."""
+        ...
+
+
+class Stream(AbstractContextManager["Stream"]):
+    """Feeds one streamer, or none; tells it the end on every way out, unless the streamer itself failed.
+
+    A reader on the other side is thus never left waiting, and the streamer is ready for another text.
+    """
+
+    def __init__(self, streamer: Streamer | None) -> None:
+        self._streamer = streamer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def prompt(self, token_ids: Sequence[int]) -> None:
+        """The prompt, once, first."""
+        self._put(torch.tensor([token_ids]))
+
+    def tokens(self, token_ids: Sequence[int]) -> None:
+        """New tokens, one by one."""
+        if self._streamer is not None:
+            for token in token_ids:
+                self._put(torch.tensor([token]))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._streamer is not None:
+            self._streamer.end()
+
+    def _put(self, value: Tensor) -> None:
+        if self._streamer is None:
+            return
+        try:
+            self._streamer.put(value)
+        except BaseException:
+            self._streamer = None
+            raise
