@@ -54,14 +54,14 @@ class Corpus:
         return facts
 
 
-def read_corpus() -> Corpus:
-    """Collect the Python source of this machine.
+def read_corpus(library_root: Path | None = None, packages_root: Path | None = None) -> Corpus:
+    """Collect the Python source of this machine: of its standard library and its installed packages.
 
     A training file is dropped when it repeats held-out text (more than one in twenty of its runs of six
     lines), so that copies of library modules inside packages do not flatter the held-out loss.
     """
-    library_root = Path(sysconfig.get_paths()["stdlib"])
-    packages_root = Path(sysconfig.get_paths()["purelib"])
+    library_root = library_root or Path(sysconfig.get_paths()["stdlib"])
+    packages_root = packages_root or Path(sysconfig.get_paths()["purelib"])
     library, held_out, tests = [], [], []
     for path in _python_files(library_root):
         relative = path.relative_to(library_root)

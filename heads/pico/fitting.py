@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from transformers import LlamaForCausalLM
@@ -14,12 +14,14 @@ from transformers import LlamaForCausalLM
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How long and how hard. The rate rises over the first tenth, stays, and falls to zero over the last part."""
+    """How long and how hard: the rate rises at once, stays, and falls to nearly zero over the last part (`fall`).
+
+    `batch` counts windows a step; `rate` is AdamW's, which Muon's updates are matched to.
+    """
 
     minutes: float
     rate: float
-    batch: int
-    length: int
+    batch: int = 8
     fall: float = 0.5
     weight_decay: float = 0.05
 
@@ -28,6 +30,10 @@ class Schedule:
         rise = min(1.0, progress / 0.04)
         drop = 1.0 if progress < 1 - self.fall else max(0.0, (1 - progress) / self.fall)
         return rise * (0.02 + 0.98 * drop)
+
+    def scaled(self, factor: float) -> Schedule:
+        """The same for `factor` times as many minutes."""
+        return replace(self, minutes=self.minutes * factor)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,271 @@
+"""Make the embedded family: `python -m heads.pico.make --work FOLDER`.
+
+Six steps, each leaving its result in the work folder and skipped where that result stands: corpus, target,
+draft, little, heads, family. The last stores all of it beside this file, or under `--out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from heads.head import AcceptancePredictionHead
+from heads.labels import Examples, acceptance_examples, before_end
+from heads.pico.corpus import PACKAGES_MB, read_corpus
+from heads.pico.distil import distillation_loss, language_loss
+from heads.pico.fitting import Schedule, fit
+from heads.pico.growth import doubled, new_model, selected
+from heads.pico.judge import agreement, distinct_ngrams, head_quality, nats_per_token
+from heads.pico.recipe import Recipe
+from heads.pico.sampling import continuations
+from heads.pico.tokens import VOCAB_SIZE, Ids, Windows, encode, held_out_windows, train_tokenizer
+from heads.train import HeadTraining, train_head
+from registry.lock import lock_folder, read_lock, write_lock
+
+RUN = "exp-weight6-layer3"
+EDGES = (("pico-little", "pico-draft"), ("pico-draft", "pico-target"), ("pico-little", "pico-target"))
+MODELS = ("pico-target", "pico-draft", "pico-little")
+EVALUATION = "evaluation.json"
+
+
+class Family:
+    """The steps, and the folder where each leaves its result."""
+
+    def __init__(self, work: Path, recipe: Recipe) -> None:
+        self.work = work
+        self.recipe = recipe
+        work.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(recipe.seed)
+
+    def make(self, out: Path) -> None:
+        """All steps in order."""
+        self.corpus()
+        for name, step in zip(MODELS, (self.target, self.draft, self.little), strict=True):
+            if not (self.work / name / "config.json").exists():
+                _say(f"{name}: training")
+                model = step()
+                self._store(model, name)
+        for source, target in EDGES:
+            self.head(source, target)
+        self.family(out)
+
+    def corpus(self) -> None:
+        """Tokenizer, and the ids of all three parts of the corpus."""
+        if (self.work / "ids.npz").exists():
+            return
+        corpus = read_corpus()
+        tokenizer = train_tokenizer(corpus.library, self.work / "tokenizer")
+        (self.work / "corpus.json").write_text(json.dumps(corpus.describe() | _origin(), indent=2))
+        parts = {name: encode(getattr(corpus, name), tokenizer) for name in ("library", "others", "held_out")}
+        np.savez(self.work / "ids.npz", **parts)  # type: ignore[arg-type]
+
+    def target(self) -> LlamaForCausalLM:
+        """Trained on text, shallow first and doubled twice."""
+        recipe = self.recipe
+        model = new_model(
+            layers=recipe.stages[0].layers,
+            width=recipe.width,
+            inner=recipe.inner,
+            heads=recipe.attention_heads,
+            vocab=VOCAB_SIZE,
+            positions=recipe.positions,
+        )
+        windows = self._windows(1)
+        for stage in recipe.stages:
+            while model.config.num_hidden_layers < stage.layers:
+                model = doubled(model)
+            self._fit(model, language_loss(model), windows, stage.schedule, stage.library_share, f"{stage.layers} layers")
+        return model
+
+    def draft(self) -> LlamaForCausalLM:
+        """A few of the target's layers, distilled from its rows."""
+        return self._distilled("pico-target", self.recipe.draft_layers, self.recipe.draft, seed=2)
+
+    def little(self) -> LlamaForCausalLM:
+        """One of the draft's layers, distilled from the draft's rows."""
+        return self._distilled("pico-draft", self.recipe.little_layers, self.recipe.little, seed=3)
+
+    def head(self, source: str, target: str) -> None:
+        """One head from continuations that the target sampled."""
+        folder = self.work / f"{source}--to--{target}" / RUN
+        if (folder / EVALUATION).exists():
+            return
+        _say(f"{source} -> {target}: labels")
+        train = self._examples(source, target, "library", self.recipe.label_prompts, seed=4)
+        held_out = self._examples(source, target, "held_out", self.recipe.judge_prompts, seed=5)
+        _say(f"{source} -> {target}: training on {len(train)} positions")
+        training = HeadTraining(epochs=self.recipe.head_epochs)
+        head = train_head(train, held_out, folder, training=training)
+        quality = head_quality(head, held_out, mismatch_weight=training.mismatch_weight)
+        _write_json(folder / EVALUATION, quality | {"on": "continuations of held-out text, temperature 1"})
+        _say(f"{source} -> {target}: {quality}")
+
+    def family(self, out: Path) -> None:
+        """Judge the models, and store models and heads under `out`."""
+        held_out = self._ids()["held_out"]
+        windows = list(held_out_windows(held_out, length=self.recipe.length, limit=self.recipe.judge_windows))
+        facts = json.loads((self.work / "corpus.json").read_text())
+        bytes_per_token = facts["held_out_bytes"] / len(held_out)
+        samples = self._samples("pico-target", "held_out", 64, seed=6)[:, self.recipe.prompt_tokens :]
+        for name in MODELS:
+            per_token = nats_per_token(self._load(name), windows)
+            report: dict[str, Any] = {
+                "held_out_nats_per_token": per_token,
+                "held_out_nats_per_byte": per_token / bytes_per_token,
+                "on": "files of the standard library that no model of the family was trained on",
+                "corpus": facts,
+            }
+            if name == "pico-target":
+                report["distinct_4grams_of_samples"] = distinct_ngrams(samples.tolist())
+                report["distinct_4grams_of_held_out_text"] = distinct_ngrams([w[0].tolist() for w in windows])
+            _write_json(self.work / name / EVALUATION, report)
+            _say(f"{name}: {per_token / bytes_per_token:.4f} nats a byte held out")
+            _replace(self.work / name, out / name)
+        for source, target in EDGES:
+            folder = self.work / f"{source}--to--{target}" / RUN
+            report = json.loads((folder / EVALUATION).read_text())
+            report |= agreement(self._load(source), self._load(target), windows)
+            _write_json(folder / EVALUATION, report)
+            _say(f"{source} -> {target}: acceptance {report['acceptance']:.4f}, AUC {report['auc']:.4f}")
+            _replace(folder, out / f"{source}--to--{target}" / RUN)
+
+    def _distilled(self, teacher_name: str, layers: tuple[int, ...], schedule: Schedule, *, seed: int) -> LlamaForCausalLM:
+        teacher = self._load(teacher_name)
+        student = selected(teacher, layers)
+        name = f"{len(layers)} of {teacher_name}"
+        loss = distillation_loss(student, teacher)
+        self._fit(student, loss, self._windows(seed), schedule, self.recipe.distil_library_share, name)
+        return student
+
+    def _fit(
+        self,
+        model: LlamaForCausalLM,
+        loss: Callable[[torch.Tensor, float], torch.Tensor],
+        windows: Windows,
+        schedule: Schedule,
+        library_share: float,
+        name: str,
+    ) -> None:
+        fit(model, lambda: windows.batch(schedule.batch, library_share=library_share), loss, schedule, name=name)
+
+    def _store(self, model: LlamaForCausalLM, name: str) -> None:
+        """bf16, with its tokenizer, under its final name only when whole."""
+        staged = self.work / f".{name}"
+        model.to(torch.bfloat16).save_pretrained(staged)
+        self._tokenizer().save_pretrained(staged)
+        for path in staged.iterdir():
+            path.chmod(0o644)
+        _replace(staged, self.work / name)
+        shutil.rmtree(staged)
+
+    def _load(self, name: str) -> LlamaForCausalLM:
+        model = LlamaForCausalLM.from_pretrained(self.work / name, dtype=torch.float32)
+        return cast(LlamaForCausalLM, model.eval())
+
+    def _tokenizer(self) -> PreTrainedTokenizerFast:
+        return cast(PreTrainedTokenizerFast, PreTrainedTokenizerFast.from_pretrained(self.work / "tokenizer"))
+
+    def _ids(self) -> dict[str, Ids]:
+        with np.load(self.work / "ids.npz") as stored:
+            return {name: stored[name] for name in stored}
+
+    def _windows(self, seed: int) -> Windows:
+        ids = self._ids()
+        return Windows(ids["library"], ids["others"], length=self.recipe.length, seed=self.recipe.seed + seed)
+
+    def _samples(self, target: str, part: str, prompts: int, *, seed: int) -> torch.Tensor:
+        """(prompts, prompt and continuation) token ids sampled by the target."""
+        recipe, row = self.recipe, self._ids()[part]
+        starts = np.random.default_rng(seed).integers(0, len(row) - recipe.prompt_tokens, size=prompts)
+        texts = np.stack([row[start : start + recipe.prompt_tokens] for start in starts]).astype(np.int64)
+        generator = torch.Generator().manual_seed(seed)
+        model = self._load(target)
+        parts = torch.from_numpy(texts).split(recipe.sample_batch)
+        return torch.cat([continuations(model, part, recipe.new_tokens, generator=generator) for part in parts])
+
+    def _examples(self, source: str, target: str, part: str, prompts: int, *, seed: int) -> Examples:
+        stored = self.work / f"samples-{target}-{part}.pt"
+        if not stored.exists():
+            torch.save(self._samples(target, part, prompts, seed=seed), stored)
+        text = torch.load(stored, weights_only=True)
+        labelled = torch.zeros_like(text, dtype=torch.bool)
+        labelled[:, self.recipe.prompt_tokens :] = before_end(text[:, self.recipe.prompt_tokens :], [0])
+        generator = torch.Generator().manual_seed(seed)
+        models = self._load(source), self._load(target)
+        return Examples.joined(
+            [
+                acceptance_examples(*models, some, labelled=marks, generator=generator)
+                for some, marks in zip(text.split(32), labelled.split(32), strict=True)
+            ]
+        )
+
+
+def record(out: Path, lock_file: Path) -> None:
+    """Write size and sha256 of every file of the family into a catalog.lock."""
+    lock = read_lock(lock_file)
+    for name in MODELS:
+        lock = lock.with_model(name, lock_folder(out / name))
+    for source, target in EDGES:
+        edge = f"{source}--to--{target}"
+        lock = lock.with_head(f"{edge}/{RUN}", lock_folder(out / edge / RUN))
+    write_lock(lock, lock_file)
+
+
+def _origin() -> dict[str, Any]:
+    """Which Python and which packages the text came from."""
+    packages = {}
+    for name in PACKAGES_MB:
+        try:
+            packages[name.strip("_")] = version(name.strip("_"))
+        except PackageNotFoundError:
+            continue
+    return {"python": sys.version.split()[0], "packages": packages}
+
+
+def _replace(source: Path, destination: Path) -> None:
+    if source.resolve() == destination.resolve():
+        return
+    if destination.exists():
+        shutil.rmtree(destination)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, destination)
+
+
+def _write_json(path: Path, report: object) -> None:
+    path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def main() -> None:
+    """Parse the arguments and run every step that is not done yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--work", type=Path, required=True, help="folder for what the steps leave")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where the family is stored")
+    parser.add_argument("--lock", type=Path, help="a catalog.lock to record the family's files in")
+    parser.add_argument("--scale", type=float, default=1.0, help="all minutes and counts times this")
+    arguments = parser.parse_args()
+    recipe = Recipe().scaled(arguments.scale)
+    family = Family(arguments.work, recipe)
+    _write_json(arguments.work / "recipe.json", asdict(recipe))
+    family.make(arguments.out)
+    if arguments.lock is not None:
+        record(arguments.out, arguments.lock)
+
+
+if __name__ == "__main__":
+    main()

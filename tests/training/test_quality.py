@@ -1,0 +1,64 @@
+"""Ranking and calibration, against their definitions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heads.quality import area_under_curve, brier_score, expected_calibration_error, unweighted
+from registry.errors import ShapeError
+
+POINTS = st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.floats(0.05, 0.95)), min_size=2, max_size=20)
+
+
+@given(POINTS)
+@settings(deadline=None, derandomize=True)
+def test_auc_is_the_chance_that_an_accepted_token_scores_higher(points: list[tuple[float, float]]) -> None:
+    """
+    The fast count equals the sum over all pairs, ties counted half.
+    """
+    scores, acceptance = (torch.tensor(column, dtype=torch.double) for column in zip(*points, strict=True))
+    above = (scores[:, None] > scores[None]).double() + 0.5 * (scores[:, None] == scores[None]).double()
+    weights = acceptance[:, None] * (1 - acceptance)[None]
+
+    expected = (above * weights).sum() / weights.sum()
+
+    assert area_under_curve(scores, acceptance) == pytest.approx(expected.item(), abs=1e-9)
+
+
+def test_calibration_error_is_the_mean_gap() -> None:
+    """
+    Two bins of three and one positions, off by 0.1 and 0.3: three quarters of the one, a quarter of the other.
+    """
+    predicted = torch.tensor([0.5, 0.5, 0.5, 0.95])
+    acceptance = torch.tensor([0.4, 0.4, 0.4, 0.65])
+
+    assert expected_calibration_error(predicted, acceptance) == pytest.approx(0.75 * 0.1 + 0.25 * 0.3, abs=1e-6)
+
+
+def test_brier_score_of_a_fair_coin_told_fair_is_a_quarter() -> None:
+    """
+    Even a perfect prediction of one half is off by a quarter.
+    """
+    assert brier_score(torch.tensor([0.5]), torch.tensor([0.5])) == pytest.approx(0.25)
+
+
+@given(st.floats(0.01, 0.99), st.floats(1.0, 12.0))
+@settings(deadline=None, derandomize=True)
+def test_taking_the_weight_out_inverts_what_training_with_it_does(chance: float, weight: float) -> None:
+    """
+    The minimum of the weighted loss is a / (a + w (1 - a)); unweighted gives a back.
+    """
+    trained = chance / (chance + weight * (1 - chance))
+
+    assert unweighted(torch.tensor([trained]), weight).item() == pytest.approx(chance, abs=1e-4)
+
+
+def test_rows_of_two_lengths_are_refused() -> None:
+    """
+    Predictions and labels that do not pair up are named by their shapes.
+    """
+    with pytest.raises(ShapeError, match=r"got \(2,\) and \(3,\)"):
+        expected_calibration_error(torch.zeros(2), torch.zeros(3))
