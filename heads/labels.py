@@ -11,21 +11,11 @@ Source: Huang et al., SpecDec++, arXiv:2405.19715, section 4.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
+from transformers import PreTrainedModel
 
 from registry.errors import ShapeError
-
-
-class CausalLM(Protocol):
-    """What is asked of a transformers causal LM here."""
-
-    base_model: torch.nn.Module
-
-    def get_output_embeddings(self) -> torch.nn.Module:
-        """The output layer, (hidden) -> (vocab)."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +48,7 @@ class Examples:
 
 
 @torch.no_grad()
-def rows(model: CausalLM, ids: torch.Tensor) -> torch.Tensor:
+def rows(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
     """Next-token log-probabilities (batch, length, vocab) in float32 of ids (batch, length)."""
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
     logits: torch.Tensor = model.get_output_embeddings()(hidden)
@@ -67,8 +57,8 @@ def rows(model: CausalLM, ids: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def acceptance_examples(
-    source: CausalLM,
-    target: CausalLM,
+    source: PreTrainedModel,
+    target: PreTrainedModel,
     text: torch.Tensor,
     *,
     labelled: torch.Tensor,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from registry.errors import ShapeError
@@ -56,7 +58,8 @@ def brier_score(predicted: torch.Tensor, acceptance: torch.Tensor) -> float:
 
 def unweighted(probability: torch.Tensor, mismatch_weight: float) -> torch.Tensor:
     """What a head trained with this weight on rejection would say without it: the logit plus log w."""
-    return torch.special.expit(torch.special.logit(probability.double(), eps=1e-9) + torch.tensor(mismatch_weight).log())
+    logit: torch.Tensor = torch.special.logit(probability.double(), eps=1e-9)
+    return torch.sigmoid(logit + math.log(mismatch_weight))
 
 
 def _same_length(predicted: torch.Tensor, acceptance: torch.Tensor) -> None:

@@ -91,6 +91,7 @@ class Rounds:
         self.vocab_size = vocab_size
         self.tallies = [Tally() for _ in edges]
 
+    @torch.inference_mode()
     def commit(self, budget: int) -> list[int]:
         """One round of the top level: 1 to `budget` tokens, settled. Nothing follows an end token."""
         start = len(self.tokens)

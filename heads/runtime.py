@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load as tensors_of
 from transformers import (
-    AutoConfig,
     MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -20,7 +20,6 @@ from transformers import (
     PreTrainedTokenizerBase,
     TextStreamer,
 )
-
 from transformers.utils import logging
 
 from heads.cascade import Cascade
@@ -89,7 +88,9 @@ def load_registered_model(
         if entry is not None:
             report = shelf.verify_model(model)
             if not report.ok:
-                faults = tuple(f"{file.path}: {file.detail}" for file in report.files if file.status == "changed")
+                faults = tuple(
+                    f"{file.path}: {file.detail}" for file in report.files if file.status == "changed"
+                )
                 raise CheckpointError(
                     f"{model.alias} in {folder} differs from its record: {'; '.join(faults)}. Nothing was loaded. "
                     f"Fetch it again.",
@@ -113,7 +114,8 @@ def _from_bytes(folder: Path, entry: LockEntry | None, dtype: torch.dtype | str)
     facts: dict[str, Any] = json.loads(files[CONFIG])
     read_header(files[WEIGHTS], file=str(folder / WEIGHTS))
     config = AutoConfig.for_model(**facts)
-    loaded: PreTrainedModel = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(
+    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    loaded: PreTrainedModel = kind.from_pretrained(
         None, config=config, state_dict=tensors_of(files[WEIGHTS]), dtype=dtype
     )
     if GENERATION_CONFIG in files:
@@ -137,14 +139,16 @@ def _require_all(pipeline: Pipeline) -> None:
         raise NotInstalledError(
             subject=", ".join(missing),
             where=", ".join(dict.fromkeys(missing.values())),
-            next_step="`hf download REPO` puts a model or the heads' repo where specreg finds it.",
+            next_step=f"`specreg download {pipeline.models[0]} {pipeline.target} --models` fetches all of it.",
         )
 
 
 def _folder(place: Place, name: str) -> Path:
     if place.folder is None:
         raise NotInstalledError(
-            subject=name, where=place.looked_in, next_step="`hf download REPO` puts it where specreg finds it."
+            subject=name,
+            where=place.looked_in,
+            next_step="`hf download REPO` puts it where specreg finds it.",
         )
     return place.folder
 

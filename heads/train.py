@@ -32,7 +32,9 @@ class HeadTraining:
     seed: int = 0
 
 
-def acceptance_loss(logits: torch.Tensor, acceptance: torch.Tensor, *, mismatch_weight: float) -> torch.Tensor:
+def acceptance_loss(
+    logits: torch.Tensor, acceptance: torch.Tensor, *, mismatch_weight: float
+) -> torch.Tensor:
     """Cross-entropy against soft labels, rejections weighted, divided by the sum of the weights.
 
     Args:
@@ -47,7 +49,7 @@ def acceptance_loss(logits: torch.Tensor, acceptance: torch.Tensor, *, mismatch_
     """
     log_probs = torch.log_softmax(logits.float(), dim=-1)
     rejection = mismatch_weight * (1 - acceptance)
-    loss = -(rejection * log_probs[..., 0] + acceptance * log_probs[..., 1]).sum()
+    loss: torch.Tensor = -(rejection * log_probs[..., 0] + acceptance * log_probs[..., 1]).sum()
     return loss / (rejection + acceptance).sum()
 
 
@@ -55,8 +57,11 @@ def acceptance_kl(logits: torch.Tensor, acceptance: torch.Tensor) -> torch.Tenso
     """Mean binary KL divergence in nats from the labels (n,) to the predictions (n, 2), unweighted."""
     log_probs = torch.log_softmax(logits.float(), dim=-1)
     cross = -(1 - acceptance) * log_probs[..., 0] - acceptance * log_probs[..., 1]
-    entropy = -torch.special.xlogy(acceptance, acceptance) - torch.special.xlogy(1 - acceptance, 1 - acceptance)
-    return (cross - entropy).mean()
+    entropy = -torch.special.xlogy(acceptance, acceptance) - torch.special.xlogy(
+        1 - acceptance, 1 - acceptance
+    )
+    divergence: torch.Tensor = (cross - entropy).mean()
+    return divergence
 
 
 def train_head(

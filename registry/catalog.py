@@ -38,7 +38,7 @@ def load_catalog(extra: Paths = None, *, environ: Mapping[str, str] | None = Non
             of every file.
     """
     known = KnownNames()
-    catalog = Catalog()
+    catalog = Catalog.model_construct()
     faults: list[CatalogFault] = []
     for path, origin in _layers(extra, environ):
         listed = FaultList(str(path))
@@ -85,7 +85,7 @@ def dump_catalog(catalog: Catalog) -> str:
 def lay_over(lower: Catalog, upper: Catalog) -> Catalog:
     """Both catalogs in one; where they name the same entry, that of `upper`."""
     heads = {head_key(head): head for head in (*lower.heads, *upper.heads)}
-    return Catalog(
+    return Catalog.model_construct(
         sources={**lower.sources, **upper.sources},
         tokenizers={**lower.tokenizers, **upper.tokenizers},
         models={**lower.models, **upper.models},

@@ -144,7 +144,7 @@ def candidates(
 
 def lone(catalog: Catalog, name: str) -> Chain:
     """A chain of one model: the target alone, no heads. Raises UnknownNameError."""
-    return Chain(models=(find_model(catalog, name),))
+    return Chain.model_construct(models=(find_model(catalog, name),))
 
 
 def _wish(
@@ -246,7 +246,7 @@ class _Search:
     def _chain(self, heads: tuple[Head, ...]) -> Chain:
         judged = [self._judge(head) for head in heads]
         sides = _sides([one.pair for one in judged])
-        return Chain(
+        return Chain.model_construct(
             models=tuple(side.model for side in sides),
             heads=heads,
             findings=(*(finding for one in judged for finding in one.findings), *judge_chain(sides)),

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from registry.facts import NOTHING_KNOWN, EdgeFacts
 from registry.records import Finding, Head, Model, Status, TokenizerFamily
-from registry.training import parse_run_name
+from registry.runs import parse_run_name
 from registry.vocabulary import Vocabulary
 
 PADDING_SHARE = 16
@@ -112,9 +112,14 @@ def judge_edge(head: Head, pair: Pair) -> tuple[Finding, ...]:
     }
     subject = head.name
     return tuple(
-        Finding(check=check, subject=subject, status=status, detail=detail)
+        _finding(check, subject, status, detail)
         for check, (status, detail) in verdicts.items()
     )
+
+
+def _finding(check: str, subject: str, status: Status, detail: str) -> Finding:
+    # typed here, so not validated again: the first validation of a process costs 30 ms
+    return Finding.model_construct(check=check, subject=subject, status=status, detail=detail)
 
 
 def judge_chain(sides: Sequence[Side]) -> tuple[Finding, ...]:
@@ -128,7 +133,7 @@ def judge_chain(sides: Sequence[Side]) -> tuple[Finding, ...]:
         first, last = sides[0], sides[-1]
         verdicts.insert(0, ("tokenizer", f"{first.name} -> {last.name}", _tokenizer_of_ends(first, last)))
     return tuple(
-        Finding(check=check, subject=about, status=status, detail=detail)
+        _finding(check, about, status, detail)
         for check, about, (status, detail) in verdicts
     )
 

@@ -237,8 +237,8 @@ class _Work:
 
     def carry_out(self, order: _Order) -> Outcome:
         if order.repo is None:
-            folder = str(order.place.installed(order.name))
-            return Outcome(kind=order.kind, name=order.name, source=order.place.kind, folder=folder)
+            there = str(order.place.installed(order.name))
+            return Outcome(kind=order.kind, name=order.name, source=order.place.kind, folder=there)
         commit = order.pinned or self._window.hub.commit_of(order.repo, order.revision)
         files = self._files(order, commit)
         outcome = Outcome(
@@ -384,18 +384,19 @@ def _head_order(shelf: Shelf, head: Head, earlier: Lock) -> _Order:
     source = shelf.catalog.sources[head.from_]
     entries = shelf.lock.heads.get(head.name), earlier.heads.get(head.name)
     look = partial(head_place, shelf.catalog, head)
-    return _order("head", head.name, source, head.folder, entries, look)
+    return _order("head", head.name, source, inside=head.folder, entries=entries, look=look)
 
 
 def _model_order(shelf: Shelf, model: Model, earlier: Lock) -> _Order:
     entries = shelf.lock.models.get(model.alias), earlier.models.get(model.alias)
-    return _order("model", model.alias, model, "", entries, partial(model_place, model))
+    return _order("model", model.alias, model, inside="", entries=entries, look=partial(model_place, model))
 
 
 def _order(
     kind: Literal["head", "model"],
     name: str,
     source: Source | Model,
+    *,
     inside: str,
     entries: tuple[LockEntry | None, LockEntry | None],
     look: Callable[..., Place],

@@ -38,11 +38,11 @@ class Layer:
                 self._faults.add(
                     root.line if root else None, "", "expected a mapping that starts with 'version: 1'"
                 )
-            return Catalog()
+            return Catalog.model_construct()
         self._check_top(root)
         sections = {section: self._section(root, section) for section in SECTIONS}
         self._name(sections)
-        return Catalog(
+        return Catalog.model_construct(
             sources=self._entries("sources", sections, Source),
             tokenizers=self._entries("tokenizers", sections, TokenizerFamily),
             models=self._entries("models", sections, Model),
@@ -95,7 +95,8 @@ class Layer:
             if record is Model:
                 values["alias"] = name
             _tidy_path(values)
-            entries[name] = record(**values)
+            # checked above, field by field: validating again would triple the time to start
+            entries[name] = record.model_construct(**values)
         return entries
 
     def _heads(self, node: Node | None) -> tuple[Head, ...]:
@@ -134,7 +135,7 @@ class Layer:
         if "calibration" in values:
             values["calibration"] = Calibration(**values["calibration"])
         _tidy_path(values)
-        return Head(**values)
+        return Head.model_construct(**values)
 
 
 def _tidy_path(values: dict[str, Any]) -> None:

@@ -26,6 +26,8 @@ MAX_LOCK_BYTES: Final = 1 << 28
 STALE_S: Final = 3600.0
 HASHING_THREADS: Final = 2
 
+_HEX: Final = frozenset("0123456789abcdef")
+
 
 class Lock(Record):
     """Records of heads by name (`a--to--b/run`) and of models by alias."""
@@ -142,7 +144,7 @@ def _read_one(path: Path) -> Lock:
     try:
         content = parse_json(_bounded(path), floats=False)
     except FileNotFoundError:
-        return Lock()
+        return Lock.model_construct()
     except StrictJSONError as error:
         raise _fault(path, str(error), line=error.line) from error
     except OSError as error:
@@ -151,11 +153,55 @@ def _read_one(path: Path) -> Lock:
         raise _fault(path, "expected an object")
     if type(content.get("version")) is not int:  # a Literal takes true for 1
         raise _fault(path, "version: expected 1")
+    sound = _sound(content)
+    if sound is not None:
+        return sound
     try:
         return Lock.model_validate(content)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         raise CatalogError([_validation_fault(path, detail) for detail in details]) from error
+
+
+def _sound(content: dict[str, Any]) -> Lock | None:
+    """The lock, where every part is as it must be; None leaves it to the schema to say what is not.
+
+    The schema alone would do; building it costs more than all else that `specreg chain` does.
+    """
+    if not content.keys() <= {"version", "heads", "models"} or content["version"] != 1:
+        return None
+    parts: dict[str, dict[str, LockEntry]] = {}
+    for part in ("heads", "models"):
+        entries = content.get(part, {})
+        if not isinstance(entries, dict):
+            return None
+        parts[part] = {}
+        for name, value in entries.items():
+            entry = _sound_entry(value)
+            if entry is None or not is_safe_name(name):
+                return None
+            parts[part][name] = entry
+    return Lock.model_construct(version=1, **parts)
+
+
+def _sound_entry(value: object) -> LockEntry | None:
+    if not isinstance(value, dict) or not {"files"} <= value.keys() <= {"files", "commit"}:
+        return None
+    commit, files = value.get("commit"), value["files"]
+    if not (commit is None or _is_hex(commit, 40)) or not isinstance(files, dict):
+        return None
+    for name, record in files.items():
+        if not isinstance(record, dict) or record.keys() != {"size_bytes", "sha256"} or not is_safe_name(name):
+            return None
+        size = record["size_bytes"]
+        if type(size) is not int or size < 0 or not _is_hex(record["sha256"], 64):
+            return None
+    records = {name: FileRecord.model_construct(**record) for name, record in files.items()}
+    return LockEntry.model_construct(commit=commit, files=records)
+
+
+def _is_hex(value: object, digits: int) -> bool:
+    return isinstance(value, str) and len(value) == digits and not set(value) - _HEX
 
 
 def _bounded(path: Path) -> bytes:

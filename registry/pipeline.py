@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.catalog import load_catalog, lock_paths
 from registry.chains import Chain, lone, resolve
 from registry.facts import EdgeFacts, read_edge_facts
+from registry.home import downloaded_lock_path
 from registry.lock import Lock, read_lock
 from registry.names import find_model
 from registry.places import Place, head_place, model_place
@@ -18,6 +18,7 @@ from registry.records import Catalog, Finding, Head, Model
 
 if TYPE_CHECKING:
     from heads import Cascade
+    from registry.download import DownloadReport
     from registry.report import HeadReport, ModelReport
 
 
@@ -57,14 +58,22 @@ class Verification:
 class Shelf:
     """A catalog, its locks, and where its checkpoints are on this machine."""
 
-    def __init__(self, catalog: Catalog, lock: Lock) -> None:
+    def __init__(self, catalog: Catalog, locks: Sequence[Path]) -> None:
         self.catalog = catalog
-        self.lock = lock
+        self._locks = tuple(locks)
+        self.lock: Lock = read_lock(self._locks)
+
+    def reload(self) -> None:
+        """Read the locks again, after something was downloaded."""
+        self.lock = read_lock(self._locks)
 
     @classmethod
     def open(cls, extra: str | Path | Sequence[str | Path] | None = None) -> Shelf:
-        """The built-in catalog, those of SPECREG_CATALOG and `extra`, with the locks beside them."""
-        return cls(load_catalog(extra), read_lock(lock_paths(extra)))
+        """The built-in catalog, those of SPECREG_CATALOG and `extra`, with the locks beside them.
+
+        What was downloaded without an entry there has its record under SPECREG_HOME, which gives way to them.
+        """
+        return cls(load_catalog(extra), (downloaded_lock_path(), *lock_paths(extra)))
 
     def head_place(self, head: Head) -> Place:
         """Where a head's files are."""
@@ -120,7 +129,7 @@ class Pipeline:
         """Aliases, smallest first."""
         return tuple(model.alias for model in self.chain.models)
 
-    @cached_property
+    @property
     def heads(self) -> tuple[PipelineHead, ...]:
         """One per neighbouring pair of models, from the smallest edge up."""
         return tuple(
@@ -164,6 +173,27 @@ class Pipeline:
     def draft_target_acc_head_path(self) -> Path | None:
         """Folder of the last head, as the published card names it."""
         return self.heads[-1].path if self.heads else None
+
+    def download(
+        self, *, models: bool = False, dry_run: bool = False, timeout_s: float = 60.0
+    ) -> DownloadReport:
+        """Fetch what is not here of the heads, and of the models too when asked, each file verified.
+
+        Args:
+            models: The base models as well.
+            dry_run: Only tell what would be fetched.
+            timeout_s: Seconds without a byte after which a request is given up.
+
+        Raises:
+            UsageError: The Hub could not be asked, with the reason.
+            CheckpointError: A file is not what its record says.
+        """
+        from registry.download import download
+
+        chosen = self.chain.models if models else ()
+        report = download(self.shelf, self.chain.heads, chosen, dry_run=dry_run, timeout_s=timeout_s)
+        self.shelf.reload()
+        return report
 
     def verify(self, *, models: bool = False) -> Verification:
         """Check the files of every head, and of the models too when asked, without the network.

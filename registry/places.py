@@ -71,7 +71,7 @@ def head_place(catalog: Catalog, head: Head, *, commit: str | None = None) -> Pl
 
 def model_place(model: Model, *, commit: str | None = None) -> Place:
     """Where a base model's folder is; arguments and errors as for `head_place`."""
-    source = Source(
+    source = Source.model_construct(
         hub=model.hub, revision=model.revision, package=model.package, path=model.path, base=model.base
     )
     return _place(source, f"models.{model.alias}", "", commit)

@@ -1,4 +1,4 @@
-"""What a training run leaves behind: its trainer_state.json, and its name.
+"""What a training run leaves behind: its trainer_state.json.
 
 The published heads come from Hugging Face's Trainer, extended to log the binary KL between predicted and
 true acceptance: `KL` for every batch it trains on, `eval_KL` beside `eval_loss` at every evaluation. KL is
@@ -32,7 +32,6 @@ _LOG_NAMES: Final = {
     **dict.fromkeys(_KL_KEYS, "kl"),
     **{f"eval_{key}": "eval_kl" for key in _KL_KEYS if key != "train_kl"},
 }
-_RUN = re.compile(r"exp(?:-[A-Za-z0-9_.]+)*?-weight([0-9]{1,6}(?:\.[0-9]{1,6})?)?-layer([0-9]{1,4})(?:-.*)?")
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]{1,18})[/\\]?$")
 
 
@@ -88,29 +87,6 @@ class TrainingRecord:
             best_eval_kl=min((row.eval_kl for row in self.log if row.eval_kl is not None), default=None),
             best_step=lowest.step if self.best_step is None else self.best_step,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFacts:
-    """What a run's name says; None where it says nothing."""
-
-    mismatch_weight: float | None = None
-    layers: int | None = None
-
-
-def parse_run_name(run: str) -> RunFacts:
-    """Mismatch weight and number of residual blocks, from a name like `exp-weight6-layer3`.
-
-    >>> parse_run_name("exp-qwen-weight6-layer3")
-    RunFacts(mismatch_weight=6.0, layers=3)
-    >>> parse_run_name("exp-weight-layer3"), parse_run_name("latest")
-    (RunFacts(mismatch_weight=None, layers=3), RunFacts(mismatch_weight=None, layers=None))
-    """
-    match = _RUN.fullmatch(run)
-    if match is None:
-        return RunFacts()
-    weight, layers = match.groups()
-    return RunFacts(mismatch_weight=float(weight) if weight else None, layers=int(layers))
 
 
 def parse_trainer_state(data: bytes, *, file: str) -> TrainingRecord:

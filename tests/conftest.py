@@ -19,7 +19,14 @@ settings.load_profile("specreg")
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of the test's own, empty at its start."""
     home = tmp_path / "home"
-    for name in ("SPECREG_CATALOG", "SPECREG_DATABASE_URL", "HF_HUB_CACHE", "HF_TOKEN", "HF_ENDPOINT", "NO_COLOR"):
+    for name in (
+        "SPECREG_CATALOG",
+        "SPECREG_DATABASE_URL",
+        "HF_HUB_CACHE",
+        "HF_TOKEN",
+        "HF_ENDPOINT",
+        "NO_COLOR",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SPECREG_HOME", str(home / "specreg"))
     monkeypatch.setenv("HF_HOME", str(home / "huggingface"))

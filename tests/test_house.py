@@ -53,7 +53,10 @@ def test_front_door_lists_what_is_visible(package: str) -> None:
     door = importlib.import_module(package)
     tree = ast.parse((ROOT / package / "__init__.py").read_text())
     imported = {
-        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
     }
 
     assert list(door.__all__) == sorted(door.__all__)
@@ -61,7 +64,9 @@ def test_front_door_lists_what_is_visible(package: str) -> None:
     assert all(isinstance(node, (ast.ImportFrom, ast.Expr, ast.Assign)) for node in tree.body)
 
 
-@pytest.mark.parametrize("room", [path for path in ROOMS if name_of(path).startswith("registry/")], ids=name_of)
+@pytest.mark.parametrize(
+    "room", [path for path in ROOMS if name_of(path).startswith("registry/")], ids=name_of
+)
 def test_registry_needs_no_tensors(room: Path) -> None:
     """
     No file of registry imports torch or transformers, and only the doors import heads.
@@ -86,8 +91,12 @@ def test_no_room_of_registry_imports_in_a_circle() -> None:
     """
     Imports at the top of the files of registry form no cycle.
     """
-    rooms = {name_of(path)[:-3].replace("/", "."): path for path in ROOMS if name_of(path).startswith("registry/")}
-    waiting = {name: imports_of(path) & set(rooms) for name, path in rooms.items() if name != "registry.__init__"}
+    rooms = {
+        name_of(path)[:-3].replace("/", "."): path for path in ROOMS if name_of(path).startswith("registry/")
+    }
+    waiting = {
+        name: imports_of(path) & set(rooms) for name, path in rooms.items() if name != "registry.__init__"
+    }
     while waiting:
         ready = {name for name, needs in waiting.items() if not needs & set(waiting)}
         assert ready, f"a cycle among {sorted(waiting)}"

@@ -85,7 +85,7 @@ def fit(
         ids = batch()
         with torch.autocast("cpu", torch.bfloat16):
             value = loss(ids, progress)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()

@@ -9,7 +9,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 
-def new_model(*, layers: int, width: int, inner: int, heads: int, vocab: int, positions: int) -> LlamaForCausalLM:
+def new_model(
+    *, layers: int, width: int, inner: int, heads: int, vocab: int, positions: int
+) -> LlamaForCausalLM:
     """A randomly initialised causal LM in float32."""
     return LlamaForCausalLM(
         LlamaConfig(

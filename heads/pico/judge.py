@@ -15,9 +15,7 @@ from heads.quality import area_under_curve, brier_score, expected_calibration_er
 @torch.no_grad()
 def nats_per_token(model: LlamaForCausalLM, windows: Iterable[torch.Tensor]) -> float:
     """Mean negative log-likelihood of the next token over (1, length + 1) windows."""
-    losses = [
-        -rows(model, ids[:, :-1]).gather(-1, ids[:, 1:, None]).mean().item() for ids in windows
-    ]
+    losses = [-rows(model, ids[:, :-1]).gather(-1, ids[:, 1:, None]).mean().item() for ids in windows]
     return sum(losses) / len(losses)
 
 

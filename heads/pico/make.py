@@ -10,8 +10,8 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from heads.head import AcceptancePredictionHead
 from heads.labels import Examples, acceptance_examples, before_end
 from heads.pico.corpus import PACKAGES_MB, read_corpus
 from heads.pico.distil import distillation_loss, language_loss
@@ -85,7 +84,8 @@ class Family:
         for stage in recipe.stages:
             while model.config.num_hidden_layers < stage.layers:
                 model = doubled(model)
-            self._fit(model, language_loss(model), windows, stage.schedule, stage.library_share, f"{stage.layers} layers")
+            batch = partial(windows.batch, stage.schedule.batch, library_share=stage.library_share)
+            fit(model, batch, language_loss(model), stage.schedule, name=f"{stage.layers} layers")
         return model
 
     def draft(self) -> LlamaForCausalLM:
@@ -140,29 +140,22 @@ class Family:
             _say(f"{source} -> {target}: acceptance {report['acceptance']:.4f}, AUC {report['auc']:.4f}")
             _replace(folder, out / f"{source}--to--{target}" / RUN)
 
-    def _distilled(self, teacher_name: str, layers: tuple[int, ...], schedule: Schedule, *, seed: int) -> LlamaForCausalLM:
+    def _distilled(
+        self, teacher_name: str, layers: tuple[int, ...], schedule: Schedule, *, seed: int
+    ) -> LlamaForCausalLM:
         teacher = self._load(teacher_name)
         student = selected(teacher, layers)
         name = f"{len(layers)} of {teacher_name}"
         loss = distillation_loss(student, teacher)
-        self._fit(student, loss, self._windows(seed), schedule, self.recipe.distil_library_share, name)
+        windows = self._windows(seed)
+        batch = partial(windows.batch, schedule.batch, library_share=self.recipe.distil_library_share)
+        fit(student, batch, loss, schedule, name=name)
         return student
-
-    def _fit(
-        self,
-        model: LlamaForCausalLM,
-        loss: Callable[[torch.Tensor, float], torch.Tensor],
-        windows: Windows,
-        schedule: Schedule,
-        library_share: float,
-        name: str,
-    ) -> None:
-        fit(model, lambda: windows.batch(schedule.batch, library_share=library_share), loss, schedule, name=name)
 
     def _store(self, model: LlamaForCausalLM, name: str) -> None:
         """bf16, with its tokenizer, under its final name only when whole."""
         staged = self.work / f".{name}"
-        model.to(torch.bfloat16).save_pretrained(staged)
+        model.bfloat16().save_pretrained(staged)
         self._tokenizer().save_pretrained(staged)
         for path in staged.iterdir():
             path.chmod(0o644)
@@ -192,7 +185,9 @@ class Family:
         generator = torch.Generator().manual_seed(seed)
         model = self._load(target)
         parts = torch.from_numpy(texts).split(recipe.sample_batch)
-        return torch.cat([continuations(model, part, recipe.new_tokens, generator=generator) for part in parts])
+        return torch.cat(
+            [continuations(model, part, recipe.new_tokens, generator=generator) for part in parts]
+        )
 
     def _examples(self, source: str, target: str, part: str, prompts: int, *, seed: int) -> Examples:
         stored = self.work / f"samples-{target}-{part}.pt"

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 
 from heads.pico.fitting import Schedule
 
+DISTIL_DRAFT = Schedule(minutes=18, rate=4e-3, fall=0.7)
+DISTIL_LITTLE = Schedule(minutes=8, rate=4e-3, fall=0.7)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
@@ -37,9 +40,9 @@ class Recipe:
     )
     distil_library_share: float = 0.4
     draft_layers: tuple[int, ...] = (0, 5, 10, 15)
-    draft: Schedule = Schedule(minutes=18, rate=4e-3, fall=0.7)
+    draft: Schedule = DISTIL_DRAFT
     little_layers: tuple[int, ...] = (0,)
-    little: Schedule = Schedule(minutes=8, rate=4e-3, fall=0.7)
+    little: Schedule = DISTIL_LITTLE
     prompt_tokens: int = 64
     new_tokens: int = 128
     sample_batch: int = 128

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 VOCAB_SIZE = 2048
-END_TOKEN = "<|endoftext|>"
+END_TOKEN = "<|endoftext|>"  # noqa: S105 - a token of text, no password
 Ids = npt.NDArray[np.uint16]
 
 
@@ -29,7 +29,10 @@ def train_tokenizer(documents: Sequence[str], folder: Path) -> PreTrainedTokeniz
     )
     tokenizer.train_from_iterator(documents, trainer)
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=END_TOKEN, pad_token=END_TOKEN, clean_up_tokenization_spaces=False
+        tokenizer_object=tokenizer,
+        eos_token=END_TOKEN,
+        pad_token=END_TOKEN,
+        clean_up_tokenization_spaces=False,
     )
     fast.save_pretrained(folder)
     return fast

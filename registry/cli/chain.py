@@ -122,7 +122,9 @@ def _print_all(pipelines: list[Any], left_off: int, *, as_json: bool) -> None:
 
 def _checks(pipeline: Any) -> str:
     statuses = [finding.status for finding in pipeline.findings]
-    return ", ".join(f"{statuses.count(status)} {status}" for status in ("pass", "unknown", "fail") if status in statuses)
+    return ", ".join(
+        f"{statuses.count(status)} {status}" for status in ("pass", "unknown", "fail") if status in statuses
+    )
 
 
 def _text(path: Path | None) -> str | None:

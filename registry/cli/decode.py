@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -21,10 +20,16 @@ from registry.cli.printing import print_json
 @click.option("--top-k", type=int, default=0, show_default=True, help="0 keeps all tokens.")
 @click.option("--top-p", type=float, default=1.0, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--min-draft", "min_draft", multiple=True, type=int, help="Once, or once per edge from the smallest.")
-@click.option("--max-draft", "max_draft", multiple=True, type=int, help="Once, or once per edge from the smallest.")
+@click.option(
+    "--min-draft", "min_draft", multiple=True, type=int, help="Once, or once per edge from the smallest."
+)
+@click.option(
+    "--max-draft", "max_draft", multiple=True, type=int, help="Once, or once per edge from the smallest."
+)
 @click.option("--threshold", multiple=True, type=float, help="Drafting stops when 1 - survival exceeds it.")
-@click.option("--fixed", type=click.IntRange(min=1), metavar="K", help="Draft K tokens a round and ask no head.")
+@click.option(
+    "--fixed", type=click.IntRange(min=1), metavar="K", help="Draft K tokens a round and ask no head."
+)
 @click.option("--stop", multiple=True, metavar="TEXT", help="End at this text; may be repeated.")
 @click.option("--device", help="As torch names it. Default: the first GPU, else the CPU.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]))
@@ -49,7 +54,8 @@ def decode(source: str, target: str, as_json: bool, **options: Any) -> None:
         run=options["run"],
         catalog=options["catalog"],
     )
-    click.echo(f"{' -> '.join(pipeline.models)}: verifying and loading", err=True)
+    if sys.stderr.isatty():
+        click.echo(f"{' -> '.join(pipeline.models)}: verifying and loading", err=True)
     cascade = pipeline.load(device=options["device"], dtype=options["dtype"])
     streamer = None
     if not as_json:
@@ -94,7 +100,9 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
             settings[key] = options[key][0] if len(options[key]) == 1 else list(options[key])
     if options["fixed"] is not None:
         if options["threshold"] or options["max_draft"] or options["min_draft"]:
-            raise click.UsageError("--fixed K replaces --min-draft, --max-draft and --threshold; give one or the other.")
+            raise click.UsageError(
+                "--fixed K replaces --min-draft, --max-draft and --threshold; give one or the other."
+            )
         settings |= {"min_draft": 1, "max_draft": options["fixed"], "threshold": 1.0}
     if options["stop"]:
         settings["stop"] = list(options["stop"])
@@ -103,7 +111,7 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
 
 def _prompt(given: str | None) -> str:
     if given == "-" or (given is None and not sys.stdin.isatty()):
-        given = click.get_text_stream("stdin").read()
+        given = sys.stdin.read()
     if not given:
         raise click.UsageError("A prompt is needed: --prompt TEXT, or text on standard input.")
     return given
@@ -116,4 +124,5 @@ def _summary(out: Any) -> str:
         + ("" if level.proposed is None else f", {level.accepted} of {level.proposed} accepted")
         for level in out.levels
     )
-    return f"{out.new_tokens} tokens in {out.seconds:.2f} s ({out.tokens_per_second:.1f}/s, {out.finish_reason}): {levels}"
+    speed = f"{out.tokens_per_second:.1f}/s, {out.finish_reason}"
+    return f"{out.new_tokens} tokens in {out.seconds:.2f} s ({speed}): {levels}"

@@ -30,6 +30,7 @@ from registry.records import HEAD_SEPARATOR
 @with_catalog
 @as_json
 def download(
+    *,
     names: tuple[str, ...],
     models: bool,
     dry_run: bool,

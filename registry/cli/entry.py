@@ -9,32 +9,48 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import click
 
-from registry.cli.chain import chain
-from registry.cli.decode import decode
-from registry.cli.list import list_
-from registry.cli.schema import schema
-from registry.cli.show import show
-from registry.cli.verify import verify
 from registry.errors import SpecregError
 
 INTERRUPTED = 130
+COMMANDS = {
+    "list": "list_",
+    "show": "show",
+    "chain": "chain",
+    "download": "download",
+    "verify": "verify",
+    "decode": "decode",
+    "schema": "schema",
+}
+
+
+class Commands(click.Group):
+    """Commands by name, each loaded when it is asked for: none pays for the others' start."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """In the order a user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command, from the module of its name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"registry.cli.{cmd_name}"), COMMANDS[cmd_name])
+        return command
 
 
 @click.group(
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example: specreg chain qwen3-0.6b qwen3-14b",
 )
 @click.version_option(package_name="specreg")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def specreg(debug: bool) -> None:  # noqa: ARG001  (read by `main`, which sees errors)
+def specreg(debug: bool) -> None:
     """Find acceptance prediction heads, prove that they fit, and decode with them."""
-
-
-for command in (list_, show, chain, verify, decode, schema):
-    specreg.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -71,7 +71,12 @@ def list_(only: str | None, catalog: tuple[Path, ...], as_json: bool) -> None:
         print_table(
             ("head", "here", "recorded", "source"),
             [
-                (row["head"], "yes" if row["installed"] else "", "yes" if row["recorded"] else "", row["from"])
+                (
+                    row["head"],
+                    "yes" if row["installed"] else "",
+                    "yes" if row["recorded"] else "",
+                    row["from"],
+                )
                 for row in heads
             ],
         )

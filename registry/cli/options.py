@@ -32,7 +32,9 @@ def with_narrowing(command: Command) -> Command:
     """`--length`, `--via` and `--run`: which of several chains."""
     for option in (
         click.option("--run", metavar="NAME", help="That run, wherever an edge has it."),
-        click.option("--via", multiple=True, metavar="MODEL", help="A model the chain must pass; may be repeated."),
+        click.option(
+            "--via", multiple=True, metavar="MODEL", help="A model the chain must pass; may be repeated."
+        ),
         click.option("--length", type=click.IntRange(min=1), metavar="N", help="Exactly N models."),
     ):
         command = option(command)

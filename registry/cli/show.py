@@ -59,14 +59,17 @@ def _model_document(shelf: Any, model: Any) -> dict[str, Any]:
 
 
 def _head_document(shelf: Any, head: Any) -> dict[str, Any]:
-    from registry.training import parse_run_name, parse_trainer_state
+    from registry.runs import parse_run_name
+    from registry.training import parse_trainer_state
 
     place = shelf.head_place(head)
     facts = parse_run_name(head.run)
     training = head.training.model_dump(exclude_none=True) if head.training else None
     state = place.folder / TRAINER_STATE if place.folder else None
     if state is not None and state.is_file():
-        training = parse_trainer_state(state.read_bytes(), file=str(state)).summary().model_dump(exclude_none=True)
+        training = (
+            parse_trainer_state(state.read_bytes(), file=str(state)).summary().model_dump(exclude_none=True)
+        )
     return {
         "head": head.name,
         "source": head.source,
@@ -83,7 +86,11 @@ def _head_document(shelf: Any, head: Any) -> dict[str, Any]:
 def _on_disk(folder: Path | None, entry: Any) -> dict[str, Any]:
     """Folder, files and evaluation, as far as they are here or recorded."""
     recorded = entry.files if entry else {}
-    here = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()} if folder else {}
+    here = (
+        {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+        if folder
+        else {}
+    )
     files = [
         {
             "path": name,
@@ -107,7 +114,9 @@ def _on_disk(folder: Path | None, entry: Any) -> dict[str, Any]:
 
 def _print(document: Mapping[str, Any]) -> None:
     plain = {
-        key: value for key, value in document.items() if key not in ("files", "evaluation", "training", "parameters")
+        key: value
+        for key, value in document.items()
+        if key not in ("files", "evaluation", "training", "parameters")
     }
     if "parameters" in document:
         plain["parameters"] = f"{short_count(document['parameters'])} ({document['parameters']})"
@@ -115,13 +124,20 @@ def _print(document: Mapping[str, Any]) -> None:
     for part in ("training", "evaluation"):
         if document.get(part):
             click.echo(f"\n{part}")
-            print_facts([(f"  {key.replace('_', ' ')}", _flat(value)) for key, value in _leaves(document[part])])
+            print_facts(
+                [(f"  {key.replace('_', ' ')}", _flat(value)) for key, value in _leaves(document[part])]
+            )
     if document["files"]:
         click.echo()
         print_table(
             ("file", "bytes", "sha256", "here"),
             [
-                (row["path"], row["size_bytes"], row["sha256"] or "not recorded", "yes" if row["installed"] else "")
+                (
+                    row["path"],
+                    row["size_bytes"],
+                    row["sha256"] or "not recorded",
+                    "yes" if row["installed"] else "",
+                )
                 for row in document["files"]
             ],
         )
@@ -137,7 +153,7 @@ def _leaves(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, An
 
 
 def _flat(value: Any) -> str | None:
-    if value is None or value == () or value == []:
+    if value is None or value in ((), []):
         return None
     if isinstance(value, bool):
         return "yes" if value else "no"

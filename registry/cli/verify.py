@@ -54,7 +54,9 @@ def verify(names: tuple[str, ...], models: bool, catalog: tuple[Path, ...], as_j
             _print(report)
         count = len(head_reports) + len(model_reports)
         faulty = sum(not report.ok for report in (*head_reports, *model_reports))
-        click.echo(f"{count} checked, {faulty} with faults." if count else "Nothing is installed: nothing to check.")
+        click.echo(
+            f"{count} checked, {faulty} with faults." if count else "Nothing is installed: nothing to check."
+        )
     raise click.exceptions.Exit(0 if ok else 1)
 
 

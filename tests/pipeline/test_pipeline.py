@@ -86,15 +86,21 @@ def test_a_users_catalog_lies_over_the_built_in_one(tmp_path: Path) -> None:
     """
     A head of the user's joins models the built-in catalog knows, in a folder relative to the catalog.
     """
-    shutil.copytree(PICO / "pico-little--to--pico-target", tmp_path / "heads" / "pico-little--to--pico-target")
+    shutil.copytree(
+        PICO / "pico-little--to--pico-target", tmp_path / "heads" / "pico-little--to--pico-target"
+    )
     (tmp_path / "own.yaml").write_text(
         "version: 1\nsources:\n  mine: {path: ./heads}\nheads:\n"
         "  - {source: pico-little, target: pico-target, run: exp-weight6-layer3, from: mine}\n"
     )
 
-    pipeline = registry.resolve_pipeline("pico-little", "pico-target", length=2, catalog=tmp_path / "own.yaml")
+    pipeline = registry.resolve_pipeline(
+        "pico-little", "pico-target", length=2, catalog=tmp_path / "own.yaml"
+    )
 
-    assert pipeline.heads[0].path == tmp_path / "heads" / "pico-little--to--pico-target" / "exp-weight6-layer3"
+    assert (
+        pipeline.heads[0].path == tmp_path / "heads" / "pico-little--to--pico-target" / "exp-weight6-layer3"
+    )
 
 
 def test_a_broken_catalog_lists_every_fault(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from registry.catalog import builtin_catalog_path, dump_catalog, load_catalog, parse_catalog
 from registry.names import find_heads, find_model, fold, names_of
 from registry.records import Catalog
-from registry.training import parse_run_name
+from registry.runs import parse_run_name
 
 PUBLISHED = [
     "llama-68m--to--tiny-llama-1.1b/exp-weight6-layer3",

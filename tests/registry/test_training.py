@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from registry.errors import CheckpointError
 from registry.records import TrainingSummary
-from registry.training import MAX_BYTES, LogRow, RunFacts, TrainingRecord, parse_run_name, parse_trainer_state
+from registry.runs import RunFacts, parse_run_name
+from registry.training import MAX_BYTES, LogRow, TrainingRecord, parse_trainer_state
 
 STATE: dict[str, Any] = {
     "best_metric": 0.41,

@@ -16,7 +16,8 @@ def tiny(seed: int, vocab: int = 11) -> LlamaForCausalLM:
     model = new_model(layers=1, width=8, inner=16, heads=1, vocab=vocab, positions=64)
     with torch.no_grad():
         model.model.embed_tokens.weight.mul_(30)
-    return model.eval()
+    model.eval()
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,9 @@ def test_labels_average_to_the_acceptance_of_speculative_sampling(
     generator = torch.Generator().manual_seed(0)
     everywhere = torch.ones_like(TEXT, dtype=torch.bool)
     means = [
-        acceptance_examples(*pair, TEXT, labelled=everywhere, mixing_ratio=0.0, generator=generator).acceptance
+        acceptance_examples(
+            *pair, TEXT, labelled=everywhere, mixing_ratio=0.0, generator=generator
+        ).acceptance
         for _ in range(400)
     ]
 
@@ -115,7 +118,10 @@ def test_examples_join_in_order() -> None:
     Parts are put one after the other.
     """
     part = Examples(
-        hidden=torch.zeros(2, 3), acceptance=torch.tensor([0.1, 0.2]), max_probability=torch.ones(2), entropy=torch.ones(2)
+        hidden=torch.zeros(2, 3),
+        acceptance=torch.tensor([0.1, 0.2]),
+        max_probability=torch.ones(2),
+        entropy=torch.ones(2),
     )
 
     assert Examples.joined([part, part]).acceptance.tolist() == pytest.approx([0.1, 0.2, 0.1, 0.2])

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from heads.quality import area_under_curve, brier_score, expected_calibration_error, unweighted
 from registry.errors import ShapeError
 
-POINTS = st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.floats(0.05, 0.95)), min_size=2, max_size=20)
+POINTS = st.lists(
+    st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.floats(0.05, 0.95)), min_size=2, max_size=20
+)
 
 
 @given(POINTS)
@@ -30,12 +32,14 @@ def test_auc_is_the_chance_that_an_accepted_token_scores_higher(points: list[tup
 
 def test_calibration_error_is_the_mean_gap() -> None:
     """
-    Two bins of three and one positions, off by 0.1 and 0.3: three quarters of the one, a quarter of the other.
+    Three positions off by 0.1 and one off by 0.3: three quarters of the one, a quarter of the other.
     """
     predicted = torch.tensor([0.5, 0.5, 0.5, 0.95])
     acceptance = torch.tensor([0.4, 0.4, 0.4, 0.65])
 
-    assert expected_calibration_error(predicted, acceptance) == pytest.approx(0.75 * 0.1 + 0.25 * 0.3, abs=1e-6)
+    assert expected_calibration_error(predicted, acceptance) == pytest.approx(
+        0.75 * 0.1 + 0.25 * 0.3, abs=1e-6
+    )
 
 
 def test_brier_score_of_a_fair_coin_told_fair_is_a_quarter() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-import heads.train as training_room
 from heads.head import AcceptancePredictionHead
 from heads.labels import Examples
 from heads.quality import area_under_curve
@@ -80,7 +80,7 @@ def test_an_interrupted_training_leaves_no_folder(tmp_path: Path, monkeypatch: p
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training_room.shutil, "copyfile", full_disk)
+    monkeypatch.setattr(shutil, "copyfile", full_disk)
     folder = tmp_path / "a--to--b" / "run"
 
     with pytest.raises(OSError, match="No space left"):

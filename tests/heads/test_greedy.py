@@ -1,0 +1,66 @@
+"""Greedy decoding in float32: token for token what the last model does alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from heads import Cascade
+from tests.heads.models import chain, random_head
+
+PROMPT = [3, 14, 15, 9, 26, 5, 35, 8, 9]
+NEW = 20
+
+
+def plain(model: PreTrainedModel, new_tokens: int = NEW) -> list[int]:
+    """What transformers' own greedy decoding says."""
+    ids = torch.tensor([PROMPT])
+    out = model.generate(  # type: ignore[operator]
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=new_tokens
+    )
+    return [int(token) for token in out[0, len(PROMPT) :]]
+
+
+@pytest.mark.parametrize(
+    "family", ["llama", "qwen3", "gpt_neox", "gpt2", "gemma2", "gemma3", "mistral", "cohere", "granite"]
+)
+def test_three_levels_say_what_the_target_says(family: str) -> None:
+    """
+    With soft caps, scales and sliding windows too, tokens equal those of plain generate, and of one level.
+    """
+    models = chain(family)
+    cascade = Cascade(models, [random_head(seed=1), random_head(seed=2)])
+
+    out = cascade.generate(PROMPT, max_new_tokens=NEW)
+
+    assert out.token_ids == plain(models[-1])
+    assert out.token_ids == Cascade(models[-1:]).generate(PROMPT, max_new_tokens=NEW).token_ids
+    middle = out.levels[1]
+    assert middle.proposed is not None
+    assert middle.accepted is not None
+    assert 0 < middle.accepted < middle.proposed
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize("heads", [False, True], ids=["fixed", "heads"])
+def test_any_number_of_levels_says_the_same(count: int, heads: bool) -> None:
+    """
+    One, two or four models, with heads or a fixed draft length: the target's own text.
+    """
+    models = chain("qwen2", count)
+    cascade = Cascade(models, [random_head(seed=seed) for seed in range(count - 1)] if heads else None)
+
+    assert cascade.generate(PROMPT, max_new_tokens=NEW, max_draft=4).token_ids == plain(models[-1])
+
+
+def test_one_model_may_stand_twice() -> None:
+    """
+    A model that drafts for itself has two caches, and every proposal is accepted.
+    """
+    model = chain("llama", 1)[0]
+
+    out = Cascade([model, model]).generate(PROMPT, max_new_tokens=NEW, max_draft=4)
+
+    assert out.token_ids == plain(model)
+    assert out.levels[0].proposed == out.levels[0].accepted == 16

@@ -1,0 +1,223 @@
+"""The law of a cascade is the law of its last model: every choice of the real rounds, and faults that would show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from heads import AcceptancePredictionHead, sampling
+from heads.rounds import Edge, Round, Rounds
+from heads.sampling import Acceptance, Randomness, Rule, Warped, accept
+from tests.heads.toys import HIDDEN, cascade_law, distance, table_levels, target_law
+
+SHOWS = 0.01  # measured on these tables: 0.03 (unwarped q) to 0.46 (shifted rows)
+
+
+def edges_of(count: int, *, heads: bool, max_draft: int = 2) -> list[Edge]:
+    """One edge per neighbouring pair of `count` models, with real heads or none."""
+    found = []
+    for index in range(count - 1):
+        torch.manual_seed(index)
+        head = AcceptancePredictionHead({"hidden_size": HIDDEN, "num_layers": 2}).eval() if heads else None
+        found.append(Edge(head=head, min_draft=1, max_draft=max_draft, threshold=0.5 if heads else 1.0))
+    return found
+
+
+@pytest.mark.parametrize("heads", [False, True], ids=["fixed", "heads"])
+@pytest.mark.parametrize("end_tokens", [frozenset[int](), frozenset({1})], ids=["endless", "end"])
+@pytest.mark.parametrize(
+    ("count", "vocab_size", "budget", "top_k", "temperature"),
+    [
+        pytest.param(1, 3, 4, 0, 1.0, id="N1"),
+        pytest.param(2, 2, 5, 0, id="N2"),
+        pytest.param(2, 3, 3, 2, 1.0, id="N2-top_k"),
+        pytest.param(3, 2, 4, 0, 1.0, id="N3"),
+        pytest.param(3, 3, 3, 2, 1.3, id="N3-top_k"),
+        pytest.param(4, 2, 4, 0, 1.0, id="N4"),
+    ],
+)
+def test_law_is_the_targets(
+    count: int,
+    vocab_size: int,
+    budget: int,
+    top_k: int,
+    temperature: float,
+    end_tokens: frozenset[int],
+    heads: bool,
+) -> None:
+    """
+    Over every choice that can be made, N levels give each text the very probability the target gives it.
+    """
+    levels = table_levels(count, vocab_size=vocab_size, seed=count)
+    options: dict[str, Any] = {
+        "budget": budget,
+        "end_tokens": end_tokens,
+        "top_k": top_k,
+        "temperature": temperature,
+    }
+
+    found = cascade_law(levels, edges_of(count, heads=heads), **options)
+
+    assert distance(found, target_law(levels[-1], **options)) < 1e-12
+
+
+def test_law_is_the_targets_whatever_each_edge_drafts() -> None:
+    """
+    Edges that draft differently, 3 tokens below and 1 above, leave the law alone.
+    """
+    levels = table_levels(3, vocab_size=2, seed=9)
+    edges = [
+        Edge(head=None, min_draft=1, max_draft=3, threshold=1.0),
+        Edge(head=None, min_draft=1, max_draft=1, threshold=1.0),
+    ]
+
+    assert distance(cascade_law(levels, edges, budget=4), target_law(levels[-1], budget=4)) < 1e-12
+
+
+def test_greedy_law_is_one_text() -> None:
+    """
+    At temperature 0 the rule for distributions gives one text, the target's argmaxes, with certainty.
+    """
+    levels = table_levels(3, vocab_size=3, seed=4)
+    text: tuple[int, ...] = ()
+    for _ in range(6):
+        logits = levels[-1].logits((0, *text))
+        text = (*text, logits.index(max(logits)))
+
+    assert cascade_law(levels, edges_of(3, heads=False), budget=6, temperature=0.0) == {text: 1.0}
+
+
+class ShiftedRows(Rounds):
+    """Hands up each row one position late."""
+
+    def propose(self, index: int, budget: int) -> Tensor | None:
+        rows = super().propose(index, budget)
+        return None if rows is None else rows.roll(1, dims=0)
+
+
+class Withdrawing(Rounds):
+    """Takes a drafted token back when it looks unlikely."""
+
+    def propose(self, index: int, budget: int) -> Tensor | None:
+        start = len(self.tokens)
+        rows = super().propose(index, budget)
+        if rows is not None and len(rows) > 1 and rows[-1][self.tokens[-1]] < 0.5:
+            self.tokens.pop()
+            for level in self.levels[: index + 1]:
+                level.rollback(len(self.tokens) - 1)
+            rows = rows[: len(self.tokens) - start]
+        return rows
+
+
+class Remembering(Rounds):
+    """Knows the rows that were last verified against, to hand up wrong ones."""
+
+    draft_rows: Tensor
+    verdict: Acceptance
+
+    def _verify(self, index: int, start: int, budget: int) -> Round:
+        found = super()._verify(index, start, budget)
+        return Round(rows=self.handed_up(found.rows), survival=found.survival)
+
+    def handed_up(self, rows: Tensor) -> Tensor:
+        return rows
+
+
+class LittlesRows(Remembering):
+    """The middle level hands up the little level's rows for the tokens it kept."""
+
+    def handed_up(self, rows: Tensor) -> Tensor:
+        count = min(len(self.draft_rows), len(rows) - 1)
+        return torch.cat((self.draft_rows[:count], rows[count:]))
+
+
+class ResidualRows(Remembering):
+    """The middle level hands up the residual row for the token that replaced a rejected one."""
+
+    def handed_up(self, rows: Tensor) -> Tensor:
+        kept = int(self.verdict.kept)
+        if kept >= len(self.draft_rows) or kept >= len(rows):
+            return rows
+        weights = sampling.residual(rows[kept], self.draft_rows[kept])
+        return torch.cat((rows[:kept], (weights / weights.sum()).unsqueeze(0)))
+
+
+class Recording(Warped):
+    """Tells the rounds what it verified."""
+
+    def accept(self, proposed: Tensor, draft_rows: Tensor, target_rows: Tensor) -> Acceptance:
+        verdict = super().accept(proposed, draft_rows, target_rows)
+        Remembering.draft_rows, Remembering.verdict = draft_rows, verdict
+        return verdict
+
+
+class UnwarpedDraft(Warped):
+    """Draws by top-k, and hands up rows without it."""
+
+    def rows(self, logits: Tensor) -> Tensor:
+        return logits.softmax(dim=-1)
+
+    def draw(self, rows: Tensor) -> Tensor:
+        return self.randomness.draw(super().rows(rows.log())[-1])
+
+    def accept(self, proposed: Tensor, draft_rows: Tensor, target_rows: Tensor) -> Acceptance:
+        return accept(proposed, draft_rows, super().rows(target_rows.log()), self.randomness)
+
+
+def recording(randomness: Randomness) -> Rule:
+    return Recording(randomness, temperature=1.0)
+
+
+def unwarped(randomness: Randomness) -> Rule:
+    return UnwarpedDraft(randomness, temperature=1.0, top_k=2)
+
+
+@pytest.mark.parametrize(
+    ("count", "top_k", "kind", "rule"),
+    [
+        pytest.param(2, 0, ShiftedRows, None, id="rows shifted by one"),
+        pytest.param(2, 2, Rounds, unwarped, id="unwarped q"),
+        pytest.param(2, 0, Withdrawing, None, id="withdrawn tokens"),
+        pytest.param(3, 0, LittlesRows, recording, id="little's rows at the target"),
+        pytest.param(3, 0, ResidualRows, recording, id="residual row handed up"),
+    ],
+)
+def test_a_fault_in_the_rounds_shows(
+    count: int, top_k: int, kind: type[Rounds], rule: Callable[[Randomness], Rule] | None
+) -> None:
+    """
+    The enumeration is no formality: each known fault moves the law far past rounding.
+    """
+    levels = table_levels(count, vocab_size=3, seed=3, likeness=0.3)
+    options: dict[str, Any] = {"budget": 3, "top_k": top_k}
+
+    found = cascade_law(levels, edges_of(count, heads=False), kind=kind, rule=rule, **options)
+
+    assert distance(found, target_law(levels[-1], **options)) > SHOWS
+
+
+def test_a_residual_taken_from_p_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A rejected token replaced by a draw from p, instead of max(p - q, 0), moves the law.
+    """
+    monkeypatch.setattr(sampling, "residual", lambda p, _q: p)
+    levels = table_levels(2, vocab_size=3, seed=3, likeness=0.3)
+
+    found = cascade_law(levels, edges_of(2, heads=False), budget=3)
+
+    assert distance(found, target_law(levels[-1], budget=3)) > SHOWS
+
+
+def test_an_unlooked_at_stop_is_no_withdrawal() -> None:
+    """
+    The same stop, taken before the token is drawn, leaves the law alone: heads decide so.
+    """
+    levels = table_levels(2, vocab_size=3, seed=1, likeness=0.5)
+
+    found = cascade_law(levels, edges_of(2, heads=True, max_draft=3), budget=3)
+
+    assert distance(found, target_law(levels[-1], budget=3)) < 1e-12

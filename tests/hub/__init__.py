@@ -1,0 +1,1 @@
+"""Downloading, against a hub on this machine that can be told to misbehave."""

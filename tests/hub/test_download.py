@@ -1,0 +1,188 @@
+"""What a download brings, and what it leaves alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from registry.download import download, downloaded_lock_path
+from registry.errors import NotInstalledError
+from registry.lock import lock_folder, read_lock
+from registry.records import Head, Source
+from registry.verify import verify_head
+from tests.hub.conftest import EDGE, REPO, Machine
+from tests.hub.server import LocalHub
+
+
+def test_a_head_comes_whole_and_verifies(machine: Machine, hub: LocalHub) -> None:
+    """
+    Its files land in the Hub's cache at one commit, recorded, and pass verification.
+    """
+    report = machine.download()
+
+    commit = hub.commit(REPO)
+    assert [(file.path, file.status, file.commit) for file in report.files] == [
+        ("config.json", "fetched", commit),
+        ("model.safetensors", "fetched", commit),
+    ]
+    entry = read_lock(downloaded_lock_path()).heads[EDGE]
+    assert entry == lock_folder(hub.root / REPO / EDGE, commit=commit)
+    place = machine.shelf.head_place(machine.head())
+    assert place.folder == machine.snapshot
+    assert verify_head(machine.head(), place, entry=entry).ok
+
+
+def test_the_second_download_makes_no_request(machine: Machine, hub: LocalHub) -> None:
+    """
+    What is here and as recorded is left alone.
+    """
+    machine.download()
+    hub.requests.clear()
+
+    report = machine.download()
+
+    assert {file.status for file in report.files} == {"here"}
+    assert report.moved_bytes == 0
+    assert hub.requests == []
+
+
+def test_a_locked_head_is_fetched_without_a_listing(machine: Machine, hub: LocalHub) -> None:
+    """
+    A lock tells names, digests and commit, and no second record is made.
+    """
+    entry = lock_folder(hub.root / REPO / EDGE, commit=hub.commit(REPO))
+    machine.lock = machine.lock.with_head(EDGE, entry)
+
+    machine.download()
+
+    assert not [request for request in hub.requests if "/api/" in request]
+    assert not downloaded_lock_path().exists()
+    hub.requests.clear()
+    machine.download()
+    assert hub.requests == []
+
+
+def test_a_dry_run_touches_nothing(machine: Machine) -> None:
+    """
+    It names files and bytes, and leaves neither cache nor record behind.
+    """
+    report = machine.download(dry_run=True)
+
+    assert {file.status for file in report.files} == {"would fetch"}
+    assert report.moved_bytes == sum(file.size_bytes for file in report.files) > 0
+    assert not machine.cache.exists()
+    assert not (machine.folder / "state").exists()
+
+
+def test_a_pickled_head_is_fetched_and_called_a_pickle(machine: Machine) -> None:
+    """
+    `pytorch_model.bin` without safetensors is brought here, and the report says what it is.
+    """
+    report = machine.download(number=1)
+
+    assert report.heads[0].pickled
+    assert [file.path for file in report.files] == ["config.json", "pytorch_model.bin"]
+
+
+def test_a_model_comes_without_its_duplicates(machine: Machine, hub: LocalHub) -> None:
+    """
+    Of a model its config, index and safetensors shards are fetched, and no pickle.
+    """
+    model = machine.catalog.models["a"]
+
+    report = download(machine.shelf, (), [model], endpoint=hub.endpoint, bars=False)
+
+    assert [file.path for file in report.files] == [
+        "config.json",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "model.safetensors.index.json",
+    ]
+    assert not report.models[0].pickled
+
+
+def test_a_branch_that_moved_stays_where_it_was_recorded(machine: Machine, hub: LocalHub) -> None:
+    """
+    The record pins the commit: a later push to `main` changes nothing here.
+    """
+    first = machine.download()
+    hub.put(REPO, "README.md", b"news")
+
+    assert machine.download().heads[0].commit == first.heads[0].commit
+
+
+def test_a_full_commit_in_the_catalog_is_taken_as_it_stands(machine: Machine, hub: LocalHub) -> None:
+    """
+    A revision of 40 hex digits is not looked up.
+    """
+    source = Source(hub=REPO, revision=hub.commit(REPO))
+    machine.catalog = machine.catalog.model_copy(update={"sources": {"published": source}})
+
+    machine.download()
+
+    assert not [request for request in hub.requests if "/revision/" in request]
+
+
+def test_a_blob_that_is_here_is_not_fetched_again(machine: Machine, hub: LocalHub) -> None:
+    """
+    Bytes that the cache holds under another name are linked, not fetched.
+    """
+    machine.download()
+    (machine.snapshot / "model.safetensors").unlink()
+    hub.requests.clear()
+
+    machine.download()
+
+    assert not [request for request in hub.requests if request.startswith("GET")]
+    assert (machine.snapshot / "model.safetensors").is_file()
+
+
+def test_a_folder_needs_no_download(machine: Machine, hub: LocalHub, tmp_path: Path) -> None:
+    """
+    A head outside the Hub is looked for where the catalog says, and no request is made.
+    """
+    source = Source(path="served/org/heads", base=tmp_path)
+    machine.catalog = machine.catalog.model_copy(update={"sources": {"published": source}})
+
+    report = machine.download()
+
+    assert (report.heads[0].source, report.files, hub.requests) == ("folder", (), [])
+
+
+def test_a_folder_that_is_not_there_is_said(machine: Machine, tmp_path: Path) -> None:
+    """
+    Nothing can be downloaded in place of a missing folder.
+    """
+    source = Source(path="nowhere", base=tmp_path)
+    machine.catalog = machine.catalog.model_copy(update={"sources": {"published": source}})
+
+    with pytest.raises(NotInstalledError):
+        machine.download()
+
+
+def test_records_of_two_heads_lie_side_by_side(machine: Machine) -> None:
+    """
+    A second download adds to the record of the first.
+    """
+    machine.download()
+    machine.download(number=1)
+
+    assert set(read_lock(downloaded_lock_path()).heads) == {"a--to--b/run", "b--to--c/pickled"}
+
+
+def test_progress_is_told_of_every_file(machine: Machine, hub: LocalHub) -> None:
+    """
+    One call per file, as it is done.
+    """
+    told: list[tuple[str, str]] = []
+    heads: list[Head] = [machine.head()]
+    download(
+        machine.shelf,
+        heads,
+        endpoint=hub.endpoint,
+        bars=False,
+        progress=lambda outcome, file: told.append((outcome.name, file.path)),
+    )
+
+    assert told == [(EDGE, "config.json"), (EDGE, "model.safetensors")]

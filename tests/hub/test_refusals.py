@@ -1,0 +1,224 @@
+"""Each way in which the Hub cannot be asked, in its own sentence."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+from huggingface_hub import constants
+
+from registry.hub import HubError
+from registry.records import Source
+from tests.hub.conftest import EDGE, REPO, Machine
+from tests.hub.server import LocalHub, Refusal
+
+TOKEN = "hf_" + "secret" * 6
+
+
+def refused(machine: Machine, **options: float) -> HubError:
+    """How the download ends."""
+    with pytest.raises(HubError) as caught:
+        machine.download(**options)  # type: ignore[arg-type]
+    assert caught.value.exit_code == 2
+    assert TOKEN not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason", "words"),
+    [
+        (Refusal(status=404, code="RepoNotFound"), "repository", "shows no repository org/heads"),
+        (Refusal(status=401), "repository", "there is none, or it is private"),
+        (Refusal(status=404, code="RevisionNotFound"), "revision", "has no revision main"),
+        (
+            Refusal(status=403, code="GatedRepo"),
+            "gated",
+            "Ask for access at .*/org/heads, then `hf auth login`",
+        ),
+        (Refusal(status=403), "forbidden", "forbids to read org/heads"),
+        (Refusal(status=404, where="/resolve/", code="EntryNotFound"), "file", f"has no {EDGE}/config.json"),
+        (Refusal(status=500), "server", "failed when asked for org/heads .status 500"),
+        (Refusal(status=503, where="/cdn/"), "server", "status 503"),
+        (Refusal(status=429), "busy", "turns requests away"),
+        (Refusal(status=418), "answer", "does not answer as the Hub does"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_every_refusal_has_its_sentence(
+    machine: Machine, hub: LocalHub, refusal: Refusal, reason: str, words: str
+) -> None:
+    """
+    What was refused, and what to do about it.
+    """
+    hub.faults.refusals = [refusal]
+
+    error = refused(machine)
+
+    assert error.reason == reason
+    assert error.repo == REPO
+    assert re.search(words, str(error))
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_a_passing_failure_is_tried_again(machine: Machine, hub: LocalHub, status: int) -> None:
+    """
+    Three failures in a row are got over.
+    """
+    hub.faults.refusals = [Refusal(status=status, times=3)]
+
+    assert machine.download().files
+
+
+def test_a_wait_that_is_too_long_is_not_waited(machine: Machine, hub: LocalHub) -> None:
+    """
+    `Retry-After: 3600` is told, not obeyed.
+    """
+    hub.faults.refusals = [Refusal(status=429, headers={"Retry-After": "3600"})]
+    started = time.monotonic()
+
+    error = refused(machine)
+
+    assert "wait 3600 s" in str(error)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("where", ["/revision/", "/tree/", "/resolve/", "/cdn/"])
+def test_a_hub_that_says_nothing_is_given_up(machine: Machine, hub: LocalHub, where: str) -> None:
+    """
+    No request waits longer than it may.
+    """
+    hub.faults.stalled = where
+
+    error = refused(machine, timeout_s=0.3)
+
+    assert error.reason == "timeout"
+
+
+def test_a_closed_port_is_said_at_once(machine: Machine) -> None:
+    """
+    Nobody listens: no retry helps.
+    """
+    machine.hub.endpoint = "http://127.0.0.1:9"
+
+    error = refused(machine)
+
+    assert error.reason == "unreachable"
+
+
+def test_offline_is_said_without_a_request(
+    machine: Machine, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    HF_HUB_OFFLINE is named, and the Hub is not asked.
+    """
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+    error = refused(machine)
+
+    assert (error.reason, hub.requests) == ("offline", [])
+    assert "HF_HUB_OFFLINE" in str(error)
+
+
+def test_a_page_in_place_of_json_is_refused(machine: Machine, hub: LocalHub) -> None:
+    """
+    The sign-in page of a network is no listing.
+    """
+    hub.faults.content_type = "text/html"
+
+    assert refused(machine).reason == "answer"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{}, {"type": "file"}, {"type": "file", "path": EDGE + "/config.json", "size": -1, "oid": "0" * 40}, 7],
+    ids=["empty", "bare", "negative", "number"],
+)
+def test_a_listing_that_makes_no_sense_is_refused(machine: Machine, hub: LocalHub, row: object) -> None:
+    """
+    JSON of another shape than the Hub's is no listing.
+    """
+    hub.faults.rows = lambda rows: [row, *rows]  # type: ignore[list-item]
+
+    assert refused(machine).reason == "answer"
+
+
+@pytest.mark.parametrize(
+    "commit", ["../../../x", "main", "F" * 40, "0" * 39], ids=["dots", "name", "case", "short"]
+)
+def test_a_commit_that_is_none_is_refused(machine: Machine, hub: LocalHub, commit: str) -> None:
+    """
+    A branch has to stand at 40 hex digits.
+    """
+    hub.faults.commit = commit
+
+    assert refused(machine).reason == "answer"
+    assert not machine.cache.exists()
+
+
+def test_a_token_that_is_not_accepted_is_not_printed(
+    machine: Machine, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    401 with a token is about the token, which no message quotes.
+    """
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.faults.refusals = [Refusal(status=401)]
+
+    assert refused(machine).reason == "token"
+
+
+def test_a_token_goes_to_the_hub_alone(
+    machine: Machine, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The storage that files are redirected to does not see it.
+    """
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+
+    machine.download()
+
+    seen = {host.partition(":")[0]: token for host, token in hub.tokens}
+    assert seen == {"127.0.0.1": f"Bearer {TOKEN}", "localhost": None}
+
+
+def test_a_next_page_elsewhere_gets_no_token(
+    machine: Machine, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A listing may not lead the token to another host.
+    """
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.faults.page, hub.faults.link = 1, f"http://localhost:{hub.port}/api/models/x/y/tree/main"
+
+    assert "the token was not sent" in str(refused(machine))
+    assert {host.partition(":")[0] for host, _ in hub.tokens} == {"127.0.0.1"}
+
+
+def test_the_client_is_given_back_as_it_was(machine: Machine) -> None:
+    """
+    Whoever uses the Hub's client after us finds its own settings.
+    """
+    import logging
+
+    from huggingface_hub.utils import _http
+
+    def before() -> tuple[Callable[..., object], int]:
+        return _http._GLOBAL_CLIENT_FACTORY, logging.getLogger("huggingface_hub").level
+
+    found = before()
+    machine.download()
+
+    assert before() == found
+
+
+def test_a_revision_the_catalog_made_up_is_said(machine: Machine) -> None:
+    """
+    A branch that is not there is named.
+    """
+    source = Source(hub=REPO, revision="no/such-branch")
+    machine.catalog = machine.catalog.model_copy(update={"sources": {"published": source}})
+
+    assert "no/such-branch" in str(refused(machine))
