@@ -11,13 +11,13 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from registry.errors import CheckpointError
+from registry.errors import CheckpointError, UsageError
 from registry.folder import CHUNK_BYTES, CheckpointFolder
 from registry.headsight import CONFIG, PICKLE, WEIGHTS
 from registry.lock import Lock, read_lock, write_lock
@@ -296,8 +296,9 @@ class _Work:
                 done.append(self._told(outcome, file, status))
         except BaseException:
             for link in links:
-                if link.is_symlink():  # its bytes stay among the cache's blobs, for the next time
-                    link.unlink()
+                with suppress(OSError):
+                    if link.is_symlink():  # its bytes stay among the cache's blobs, for the next time
+                        link.unlink()
             raise
         entry = LockEntry(commit=outcome.commit, files=records)
         if order.unlocked and entry != order.entry:
@@ -307,11 +308,19 @@ class _Work:
     def _record(self, order: _Order, entry: LockEntry) -> None:
         from registry.hub import held  # noqa: PLC0415 - it was opened already
 
-        self._record_path.parent.mkdir(parents=True, exist_ok=True)
-        with held(self._record_path.with_name("downloaded.lock.held")):
-            lock = read_lock(self._record_path)
-            with_entry = lock.with_head if order.kind == "head" else lock.with_model
-            write_lock(with_entry(order.name, entry), self._record_path)
+        path = self._record_path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with held(path.with_name(f"{path.name}.held")):
+                lock = read_lock(path)
+                with_entry = lock.with_head if order.kind == "head" else lock.with_model
+                write_lock(with_entry(order.name, entry), path)
+        except OSError as error:  # waiting too long for another process is one too
+            reason = error.strerror or "another process holds it"
+            raise UsageError(
+                f"{order.name} is here, but {path} could not be written: {reason}. "
+                "Mend that, or point SPECREG_HOME elsewhere, and download again."
+            ) from error
 
     def _told(self, outcome: Outcome, file: _Wanted, status: Any) -> FileOutcome:
         told = FileOutcome(path=file.name, size_bytes=file.size_bytes, status=status, commit=outcome.commit)
@@ -335,39 +344,41 @@ class _Fetch:
         before = _identity(self._link)
         etag = self._hub.etag_of(repo, self._commit, path)
         blob = hub_cache() / "--".join(["models", *repo.split("/")]) / "blobs" / etag
-        problem = ""
-        for again in (False, True):
-            # What is true to its own name is another file's, or would come again: it is not overwritten.
-            keep = (again or before is not None) and _is_true_to_name(blob)
-            if again and keep:
-                break
-            if before is not None and not again and os.path.realpath(self._link) != os.path.realpath(blob):
-                self._link.unlink(missing_ok=True)
-            problem = self._attempt(repo, path, force=not keep and (again or before is not None), last=again)
-            seen = _sound(self._folder, self._file)
-            if seen is not None:
-                return seen
-        if _identity(self._link) != before:
-            self._discard(blob)
-        raise self._differs(problem)
+        try:
+            for again in (False, True):
+                # What is true to its own name is another file's, or would come again: never overwritten.
+                keep = (again or before is not None) and _is_true_to_name(blob)
+                if again and keep:
+                    break
+                if before is not None and os.path.realpath(self._link) != os.path.realpath(blob):
+                    self._link.unlink(missing_ok=True)
+                self._bring(repo, path, force=not keep and (again or before is not None))
+                seen = _sound(self._folder, self._file)
+                if seen is not None:
+                    return seen
+            raise self._differs(_problem(self._folder, self._file))
+        except BaseException:
+            if _identity(self._link) not in (None, before):
+                self._discard(blob)
+            raise
 
-    def _attempt(self, repo: str, path: str, *, force: bool, last: bool) -> str:
-        """Fetch, and say how the file differs; a transfer that broke off is tried again, once."""
+    def _bring(self, repo: str, path: str, *, force: bool) -> None:
+        """Fetch; a transfer that broke off is begun once more."""
         from registry.hub import HubError  # noqa: PLC0415 - it was opened already
 
         try:
             self._hub.fetch(repo, self._commit, path, force=force)
         except HubError as error:
-            if last or error.reason != "broken":
+            if error.reason != "broken":
                 raise
-            return str(error)
-        return _problem(self._folder, self._file)
+            self._hub.fetch(repo, self._commit, path, force=force)
 
     def _discard(self, blob: Path) -> None:
         """Take away what was fetched in vain: the link, and the blob unless it is another file's."""
-        self._link.unlink(missing_ok=True)
-        if not _is_true_to_name(blob):
-            blob.unlink(missing_ok=True)
+        with suppress(OSError):  # a cache that cannot be written to: then nothing was written
+            self._link.unlink(missing_ok=True)
+            if not _is_true_to_name(blob):
+                blob.unlink(missing_ok=True)
 
     def _differs(self, problem: str) -> CheckpointError:
         against = "its record" if self._order.entry is not None else "the Hub's own listing"

@@ -209,8 +209,8 @@ class Hub:
             if error.errno is None:  # how the client tells that fewer bytes came than were promised
                 raise self._wire.error("broken", problem="fewer bytes came than were due") from error
             raise self._wire.error("disk", problem=error.strerror or str(error)) from error
-        except RuntimeError as error:  # the Xet library's own
-            raise self._wire.error("broken", problem=type(error).__name__) from error
+        except (RuntimeError, ValueError) as error:  # the Xet library's own, and what the client will not do
+            raise self._wire.error("broken", problem=str(error).partition("\n")[0][:120]) from error
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -245,6 +245,7 @@ class _Wire:
         """What the next requests are about."""
         self.repo, self.revision, self.path = repo, revision, path
         self._starts: dict[tuple[str, str], list[float]] = {}
+        self._anew = 0
 
     def around(self, make: Any) -> Any:
         """A client of `make` whose requests all go through `send`."""
@@ -361,6 +362,11 @@ class _Wire:
                 problem = "its ETag is no plain word"
             elif headers.get("X-Repo-Commit", self.revision) != self.revision:
                 problem = f"the file is said to be of another commit than {self.revision}"
+        elif "Range" in request.headers and response.status_code == 200:
+            self._anew += 1  # the client would go on for ever with a server that knows no ranges
+            if self._anew > SAME_PLACE:
+                response.close()
+                raise self.error("broken", problem=f"it began anew {self._anew} times")
         if problem:
             response.close()
             raise self.error("answer", problem=problem)

@@ -79,7 +79,7 @@ class Machine:
         """One of the catalog's heads."""
         return self.catalog.heads[number]
 
-    def download(self, *, dry_run: bool = False, timeout_s: float = 5.0, number: int = 0) -> DownloadReport:
+    def download(self, *, dry_run: bool = False, timeout_s: float = 30.0, number: int = 0) -> DownloadReport:
         """Download one head."""
         return download(
             self.shelf,

@@ -31,7 +31,7 @@ def run(machine: Machine, *arguments: str, **environ: str) -> subprocess.Complet
         **environ,
     }
     command = [sys.executable, "-c", PROGRAM, "download", *arguments]
-    return subprocess.run(command, env=whole, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, env=whole, capture_output=True, text=True, check=False, timeout=900)
 
 
 def test_the_heads_of_a_chain_are_downloaded(machine: Machine, hub: LocalHub) -> None:
