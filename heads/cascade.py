@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from heads.fitting import check_heads, check_length, shared_vocabulary
+from heads.generation import Generation, LevelReport
 from heads.head import AcceptancePredictionHead
 from heads.level import ModelLevel, require_eval
 from heads.rounds import Edge, Rounds
@@ -21,49 +22,6 @@ from heads.streaming import Stream, Streamer
 from registry.errors import GenerationError, IncompatibleError
 
 Prompt = str | Sequence[int] | Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class LevelReport:
-    """What one level did: forwards (prefill included), tokens handed up, and how many the next level kept.
-
-    The top level hands nothing up: its `proposed` and `accepted` are None.
-    """
-
-    model: str
-    forwards: int
-    proposed: int | None
-    accepted: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Generation:
-    """A decoded text.
-
-    token_ids: The new tokens, an end token included.
-    text: Those tokens decoded, special tokens left out; a stop string stays, as does the rest of the token
-        that completes it. None without a tokenizer.
-    finish_reason: 'eos', 'stop', or 'length' when max_new_tokens was reached.
-    seconds: From the first forward to the last token, prefill included.
-    levels: Smallest model first.
-    """
-
-    token_ids: list[int]
-    text: str | None
-    finish_reason: FinishReason
-    seconds: float
-    prompt_tokens: int
-    levels: tuple[LevelReport, ...]
-
-    @property
-    def new_tokens(self) -> int:
-        """How many tokens are new."""
-        return len(self.token_ids)
-
-    @property
-    def tokens_per_second(self) -> float:
-        """New tokens per second of decoding; 0 where no time passed."""
-        return self.new_tokens / self.seconds if self.seconds > 0 else 0.0
 
 
 class Cascade:
@@ -114,6 +72,7 @@ class Cascade:
         check_heads(self.models, self.heads, self.names)
         size = len(tokenizer) if tokenizer is not None else None
         self.vocab_size = shared_vocabulary(self.models, self.names, size)
+        self._busy = threading.Lock()
         self._levels = [
             ModelLevel(model, name=name) for model, name in zip(self.models, self.names, strict=True)
         ]
@@ -170,6 +129,13 @@ class Cascade:
         ending = self._ending(settings, eos_token_id)
         for model, name in zip(self.models, self.names, strict=True):
             require_eval(model, name)
+        if not self._busy.acquire(blocking=False):
+            raise GenerationError(
+                option="generate",
+                expected="called for one text at a time, since a level has one cache",
+                found="a call while another is running",
+                next_step="Wait for it, or build a second Cascade from the same models.",
+            )
         try:
             with Stream(streamer) as stream:
                 stream.prompt(ids)
@@ -177,6 +143,7 @@ class Cascade:
         finally:
             for level in self._levels:
                 level.end()
+            self._busy.release()
 
     @torch.inference_mode()
     def _run(self, ids: list[int], settings: Settings, ending: Ending, stream: Stream) -> Generation:
@@ -220,7 +187,7 @@ class Cascade:
                 raise GenerationError(
                     option="prompt",
                     expected="token ids, since this cascade has no tokenizer",
-                    found=prompt,
+                    found="text",
                     next_step="Give Cascade a tokenizer.",
                 )
             ids = [int(token) for token in self.tokenizer(prompt)["input_ids"]]

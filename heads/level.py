@@ -8,6 +8,7 @@ model's own forward, so whatever a family does to its logits (soft caps, scales)
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -109,7 +110,13 @@ class ModelLevel:
         if "logits_to_keep" in self._options:
             call["logits_to_keep"] = rows
         seen: list[Tensor] = []
-        handle = self._body.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0]))
+        thread = threading.get_ident()
+
+        def see(_module: nn.Module, _inputs: object, output: Any) -> None:
+            if threading.get_ident() == thread:  # another cascade may run this model in another thread
+                seen.append(output[0])
+
+        handle = self._body.register_forward_hook(see)
         try:
             logits = self.model(**call, return_dict=True).logits
         finally:

@@ -111,10 +111,7 @@ def judge_edge(head: Head, pair: Pair) -> tuple[Finding, ...]:
         "vocabulary": _vocabulary(pair.source, pair.target),
     }
     subject = head.name
-    return tuple(
-        _finding(check, subject, status, detail)
-        for check, (status, detail) in verdicts.items()
-    )
+    return tuple(_finding(check, subject, status, detail) for check, (status, detail) in verdicts.items())
 
 
 def _finding(check: str, subject: str, status: Status, detail: str) -> Finding:
@@ -132,10 +129,7 @@ def judge_chain(sides: Sequence[Side]) -> tuple[Finding, ...]:
     if len(sides) > 2:
         first, last = sides[0], sides[-1]
         verdicts.insert(0, ("tokenizer", f"{first.name} -> {last.name}", _tokenizer_of_ends(first, last)))
-    return tuple(
-        _finding(check, about, status, detail)
-        for check, about, (status, detail) in verdicts
-    )
+    return tuple(_finding(check, about, status, detail) for check, about, (status, detail) in verdicts)
 
 
 def _hidden_size(pair: Pair) -> _Verdict:

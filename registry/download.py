@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from registry.errors import CheckpointError, UsageError
 from registry.folder import CHUNK_BYTES, CheckpointFolder
 from registry.headsight import CONFIG, PICKLE, WEIGHTS
+from registry.home import downloaded_lock_path
 from registry.lock import Lock, read_lock, write_lock
 from registry.manifest import PICKLE_SUFFIXES
 from registry.modelcheck import INDEX
@@ -88,17 +89,6 @@ class DownloadReport(Record):
 
 Progress = Callable[[Outcome, FileOutcome], None]
 """Called when a file is done, with its checkpoint, whose `files` are still empty."""
-
-
-def downloaded_lock_path(environ: Mapping[str, str] | None = None) -> Path:
-    """The record of what was downloaded without an entry in a catalog's lock; the file may not exist."""
-    environ = os.environ if environ is None else environ
-    home = environ.get("SPECREG_HOME")
-    if not home:
-        from platformdirs import user_data_dir  # noqa: PLC0415 - only where no variable says it
-
-        home = user_data_dir("specreg")
-    return Path(home).expanduser().absolute() / "downloaded.lock"
 
 
 def download(

@@ -181,7 +181,7 @@ def _sound(content: dict[str, Any]) -> Lock | None:
             if entry is None or not is_safe_name(name):
                 return None
             parts[part][name] = entry
-    return Lock.model_construct(version=1, **parts)
+    return Lock.model_construct(version=1, heads=parts["heads"], models=parts["models"])
 
 
 def _sound_entry(value: object) -> LockEntry | None:
@@ -191,7 +191,11 @@ def _sound_entry(value: object) -> LockEntry | None:
     if not (commit is None or _is_hex(commit, 40)) or not isinstance(files, dict):
         return None
     for name, record in files.items():
-        if not isinstance(record, dict) or record.keys() != {"size_bytes", "sha256"} or not is_safe_name(name):
+        if (
+            not isinstance(record, dict)
+            or record.keys() != {"size_bytes", "sha256"}
+            or not is_safe_name(name)
+        ):
             return None
         size = record["size_bytes"]
         if type(size) is not int or size < 0 or not _is_hex(record["sha256"], 64):

@@ -58,14 +58,15 @@ class Verification:
 class Shelf:
     """A catalog, its locks, and where its checkpoints are on this machine."""
 
-    def __init__(self, catalog: Catalog, locks: Sequence[Path]) -> None:
+    def __init__(self, catalog: Catalog, lock: Lock, *, lock_files: Sequence[Path] = ()) -> None:
         self.catalog = catalog
-        self._locks = tuple(locks)
-        self.lock: Lock = read_lock(self._locks)
+        self.lock = lock
+        self._lock_files = tuple(lock_files)
 
     def reload(self) -> None:
-        """Read the locks again, after something was downloaded."""
-        self.lock = read_lock(self._locks)
+        """Read the lock's files again, after something was downloaded."""
+        if self._lock_files:
+            self.lock = read_lock(self._lock_files)
 
     @classmethod
     def open(cls, extra: str | Path | Sequence[str | Path] | None = None) -> Shelf:
@@ -73,7 +74,8 @@ class Shelf:
 
         What was downloaded without an entry there has its record under SPECREG_HOME, which gives way to them.
         """
-        return cls(load_catalog(extra), (downloaded_lock_path(), *lock_paths(extra)))
+        files = (downloaded_lock_path(), *lock_paths(extra))
+        return cls(load_catalog(extra), read_lock(files), lock_files=files)
 
     def head_place(self, head: Head) -> Place:
         """Where a head's files are."""

@@ -1,7 +1,8 @@
 """Make the embedded family: `python -m heads.pico.make --work FOLDER`.
 
 Six steps, each leaving its result in the work folder and skipped where that result stands: corpus, target,
-draft, little, heads, family. The last stores all of it beside this file, or under `--out`.
+draft, little, heads, family. The last stores all of it beside this file, or under `--out`;
+`specreg lock catalog.yaml` then records the digests.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from heads.pico.recipe import Recipe
 from heads.pico.sampling import continuations
 from heads.pico.tokens import VOCAB_SIZE, Ids, Windows, encode, held_out_windows, train_tokenizer
 from heads.train import HeadTraining, train_head
-from registry.lock import lock_folder, read_lock, write_lock
 
 RUN = "exp-weight6-layer3"
 EDGES = (("pico-little", "pico-draft"), ("pico-draft", "pico-target"), ("pico-little", "pico-target"))
@@ -89,11 +89,11 @@ class Family:
         return model
 
     def draft(self) -> LlamaForCausalLM:
-        """A few of the target's layers, distilled from its rows."""
+        """Four of the target's layers, distilled from its rows."""
         return self._distilled("pico-target", self.recipe.draft_layers, self.recipe.draft, seed=2)
 
     def little(self) -> LlamaForCausalLM:
-        """One of the draft's layers, distilled from the draft's rows."""
+        """The first and the last of the draft's layers, distilled from the draft's rows."""
         return self._distilled("pico-draft", self.recipe.little_layers, self.recipe.little, seed=3)
 
     def head(self, source: str, target: str) -> None:
@@ -206,17 +206,6 @@ class Family:
         )
 
 
-def record(out: Path, lock_file: Path) -> None:
-    """Write size and sha256 of every file of the family into a catalog.lock."""
-    lock = read_lock(lock_file)
-    for name in MODELS:
-        lock = lock.with_model(name, lock_folder(out / name))
-    for source, target in EDGES:
-        edge = f"{source}--to--{target}"
-        lock = lock.with_head(f"{edge}/{RUN}", lock_folder(out / edge / RUN))
-    write_lock(lock, lock_file)
-
-
 def _origin() -> dict[str, Any]:
     """Which Python and which packages the text came from."""
     packages = {}
@@ -251,15 +240,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--work", type=Path, required=True, help="folder for what the steps leave")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where the family is stored")
-    parser.add_argument("--lock", type=Path, help="a catalog.lock to record the family's files in")
     parser.add_argument("--scale", type=float, default=1.0, help="all minutes and counts times this")
     arguments = parser.parse_args()
     recipe = Recipe().scaled(arguments.scale)
     family = Family(arguments.work, recipe)
     _write_json(arguments.work / "recipe.json", asdict(recipe))
     family.make(arguments.out)
-    if arguments.lock is not None:
-        record(arguments.out, arguments.lock)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from heads.pico.fitting import Schedule
 
 DISTIL_DRAFT = Schedule(minutes=18, rate=4e-3, fall=0.7)
-DISTIL_LITTLE = Schedule(minutes=8, rate=4e-3, fall=0.7)
+DISTIL_LITTLE = Schedule(minutes=18, rate=5e-3, fall=0.7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Recipe:
     distil_library_share: float = 0.4
     draft_layers: tuple[int, ...] = (0, 5, 10, 15)
     draft: Schedule = DISTIL_DRAFT
-    little_layers: tuple[int, ...] = (0,)
+    little_layers: tuple[int, ...] = (0, 3)
     little: Schedule = DISTIL_LITTLE
     prompt_tokens: int = 64
     new_tokens: int = 128

@@ -48,7 +48,7 @@ def chain(
     if every:
         found = candidates(shelf.catalog, source, target, **narrowing)
         pipelines = [Pipeline(one, shelf) for one in found.chains]
-        _print_all(pipelines, found.left_off, as_json=as_json)
+        _print_all(pipelines, found, as_json=as_json)
         return
     pipeline = Pipeline(resolve(shelf.catalog, source, target, **narrowing), shelf)
     if as_json:
@@ -100,9 +100,15 @@ def _print_one(pipeline: Any) -> None:
     )
 
 
-def _print_all(pipelines: list[Any], left_off: int, *, as_json: bool) -> None:
+def _print_all(pipelines: list[Any], found: Any, *, as_json: bool) -> None:
     if as_json:
-        print_json({"chains": [chain_document(pipeline) for pipeline in pipelines], "left_off": left_off})
+        print_json(
+            {
+                "chains": [chain_document(pipeline) for pipeline in pipelines],
+                "left_off": found.left_off,
+                "complete": found.complete,
+            }
+        )
         return
     print_table(
         ("models", "chain", "runs", "checks"),
@@ -116,8 +122,9 @@ def _print_all(pipelines: list[Any], left_off: int, *, as_json: bool) -> None:
             for pipeline in pipelines
         ],
     )
-    if left_off:
-        click.echo(f"{left_off} more were left off; narrow with --length, --via or --run.", err=True)
+    if found.left_off or not found.complete:
+        count = f"{found.left_off} more" if found.complete else f"At least {found.left_off} more"
+        click.echo(f"{count} were left off; narrow with --length, --via or --run.", err=True)
 
 
 def _checks(pipeline: Any) -> str:

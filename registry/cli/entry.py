@@ -21,6 +21,7 @@ COMMANDS = {
     "show": "show",
     "chain": "chain",
     "download": "download",
+    "lock": "lock",
     "verify": "verify",
     "decode": "decode",
     "schema": "schema",

@@ -33,7 +33,7 @@ def edges_of(count: int, *, heads: bool, max_draft: int = 2) -> list[Edge]:
     ("count", "vocab_size", "budget", "top_k", "temperature"),
     [
         pytest.param(1, 3, 4, 0, 1.0, id="N1"),
-        pytest.param(2, 2, 5, 0, id="N2"),
+        pytest.param(2, 2, 5, 0, 0.7, id="N2"),
         pytest.param(2, 3, 3, 2, 1.0, id="N2-top_k"),
         pytest.param(3, 2, 4, 0, 1.0, id="N3"),
         pytest.param(3, 3, 3, 2, 1.3, id="N3-top_k"),

@@ -10,7 +10,8 @@ import pytest
 
 from registry import hub as hub_module
 from registry.catalog import parse_catalog
-from registry.download import DownloadReport, download, downloaded_lock_path
+from registry.download import DownloadReport, download
+from registry.home import downloaded_lock_path
 from registry.lock import Lock, read_lock
 from registry.pipeline import Shelf
 from registry.records import Head

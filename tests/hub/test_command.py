@@ -15,10 +15,7 @@ from registry.cli.download import download
 from tests.hub.conftest import CATALOG, EDGE, REPO, Machine
 from tests.hub.server import LocalHub, Refusal
 
-PROGRAM = (
-    "from registry.cli.download import download; from registry.cli import entry; "
-    "entry.specreg.add_command(download); entry.main()"
-)
+PROGRAM = "from registry.cli import main; main()"
 
 
 def run(machine: Machine, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -73,7 +70,7 @@ def test_two_processes_lose_no_record(machine: Machine) -> None:
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from registry.download import downloaded_lock_path
+    from registry.home import downloaded_lock_path
     from registry.lock import read_lock
 
     with ThreadPoolExecutor(2) as pool:
@@ -88,7 +85,7 @@ def test_planning_loads_no_network_library() -> None:
     What lists and chains needs is there without the Hub's client.
     """
     program = (
-        "import sys, registry.download; registry.download.downloaded_lock_path({'SPECREG_HOME': '/x'}); "
+        "import sys, registry.download, registry.cli.download; "
         "print([n for n in ('huggingface_hub', 'platformdirs', 'httpx', 'torch') if n in sys.modules])"
     )
     outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

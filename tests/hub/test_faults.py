@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.download import downloaded_lock_path
 from registry.errors import CheckpointError
+from registry.home import downloaded_lock_path
 from registry.hub import HubError
 from registry.lock import lock_folder
 from tests.hub.conftest import EDGE, REPO, Machine

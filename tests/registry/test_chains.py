@@ -648,19 +648,19 @@ def crowd(models: int, heads: int, families: int) -> Catalog:
 @pytest.mark.parametrize("families", [1, 3], ids=["all fit", "most refused"])
 def test_ten_thousand_heads_are_answered_at_once(families: int) -> None:
     """
-    A thousand models and ten thousand heads: a second is promised, of which a busy machine is allowed five.
+    A thousand models and ten thousand heads: under a second of processor time is usual, five are allowed.
     """
     held = crowd(1000, 10_000, families)
     assert len(held.heads) == 10_000
     reasons = set()
     narrowings: list[dict[str, Any]] = [{}, {"length": 6}, {"run": RUN}, {"length": 2}, {"via": "m500"}]
     for options in narrowings:
-        started = time.monotonic()
+        started = time.process_time()
         try:
             resolve(held, "m1", "m999", **options)
         except NoChainError as error:
             reasons.add(error.reason)
-        assert time.monotonic() - started < 5
+        assert time.process_time() - started < 5
     assert "narrowed" in reasons
     assert ("refused" in reasons) == (families > 1)
 

@@ -235,9 +235,9 @@ def test_first_path_of_a_dense_graph_needs_no_list_of_all(models: int) -> None:
     """
     names = [f"m{number:02}" for number in range(40)]
     net = HeadGraph(names, [head(one, other) for one, other in itertools.permutations(names, 2)])
-    started = time.monotonic()
+    started = time.process_time()
 
     path = next(iter(PathSearch(net, "m00", "m39", models=models)))
 
     assert [step.target for step in path[:-1]] == names[1 : models - 1]
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5

@@ -1,0 +1,50 @@
+"""What decoding gives back: the text, and what each level did for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heads.stopping import FinishReason
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelReport:
+    """What one level did: forwards (prefill included), tokens handed up, and how many the next level kept.
+
+    The top level hands nothing up: its `proposed` and `accepted` are None.
+    """
+
+    model: str
+    forwards: int
+    proposed: int | None
+    accepted: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """A decoded text.
+
+    token_ids: The new tokens, an end token included.
+    text: Those tokens decoded, special tokens left out; a stop string stays, as does the rest of the token
+        that completes it. None without a tokenizer.
+    finish_reason: 'eos', 'stop', or 'length' when max_new_tokens was reached.
+    seconds: From the first forward to the last token, prefill included.
+    levels: Smallest model first.
+    """
+
+    token_ids: list[int]
+    text: str | None
+    finish_reason: FinishReason
+    seconds: float
+    prompt_tokens: int
+    levels: tuple[LevelReport, ...]
+
+    @property
+    def new_tokens(self) -> int:
+        """How many tokens are new."""
+        return len(self.token_ids)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """New tokens per second of decoding; 0 where no time passed."""
+        return self.new_tokens / self.seconds if self.seconds > 0 else 0.0
