@@ -71,7 +71,7 @@ def load_registered_head(shelf: Shelf, head: Head) -> AcceptancePredictionHead:
     place = shelf.head_place(head)
     folder = _folder(place, head.name)
     weights = WEIGHTS if (folder / WEIGHTS).exists() else "pytorch_model.bin"
-    files = read_verified(folder, shelf.lock.heads.get(head.name), (CONFIG, weights))
+    files = read_verified(folder, shelf.lock.heads.get(head.name), (CONFIG, weights), subject=head.name)
     return load_head(files[CONFIG], files[weights], file=str(folder / weights)).eval()
 
 

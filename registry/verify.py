@@ -100,9 +100,8 @@ def read_verified(
         record = entry.files.get(name) if entry is not None else None
         if record is None:
             problem = "it has no recorded digest to compare with"
-            raise refusal(
-                checkpoint, subject, name, problem, "Record it in the catalog.lock beside its catalog."
-            )
+            next_step = "`specreg lock CATALOG` records what a catalog keeps in folders."
+            raise refusal(checkpoint, subject, name, problem, next_step)
         contents[name] = read_recorded(
             checkpoint, record, name, subject=subject, max_bytes=MAX_HEAD_FILE_BYTES
         )

@@ -12,17 +12,18 @@ import pytest
 from tests.conftest import Outcome
 
 ROOT = Path(__file__).parent.parent.parent
-HEAD = "pico-little--to--pico-draft/exp-weight6-layer3"
+SHIPPED = "pico-little--to--pico-draft/exp-weight6-layer3"
+HEAD = "pico-little--to--pico-draft/own-layer3"
 Run = Callable[..., Outcome]
 
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     """A user's catalog with one head in a folder beside it, without a lock."""
-    shutil.copytree(ROOT / "heads" / "pico" / HEAD, tmp_path / "mine" / HEAD)
+    shutil.copytree(ROOT / "heads" / "pico" / SHIPPED, tmp_path / "mine" / HEAD)
     (tmp_path / "own.yaml").write_text(
         "version: 1\nsources:\n  mine: {path: ./mine}\nheads:\n"
-        "  - {source: pico-little, target: pico-draft, run: exp-weight6-layer3, from: mine}\n"
+        "  - {source: pico-little, target: pico-draft, run: own-layer3, from: mine}\n"
     )
     return tmp_path / "own.yaml"
 
@@ -31,17 +32,8 @@ def test_a_head_of_ones_own_decodes_once_it_is_recorded(specreg: Run, own: Path)
     """
     Before the lock it is refused with the way out, after it it decodes.
     """
-    decode = (
-        "decode",
-        "pico-little",
-        "pico-draft",
-        "--prompt",
-        "x",
-        "--max-new-tokens",
-        "2",
-        "--catalog",
-        str(own),
-    )
+    chain = ("pico-little", "pico-draft", "--run", "own-layer3", "--catalog", str(own))
+    decode = ("decode", *chain, "--prompt", "x", "--max-new-tokens", "2")
     refused = specreg(*decode)
     locked = specreg("lock", str(own))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from registry import hub as hub_module
 from registry.catalog import parse_catalog
@@ -116,4 +117,5 @@ def machine(tmp_path: Path, hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> M
     monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setenv("SPECREG_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(hub_module, "BACKOFF_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1_000)  # resumed is what came in whole chunks
     return Machine(tmp_path, hub)

@@ -59,6 +59,7 @@ class LocalHub:
         self.root = root
         self.faults = Faults()
         self.requests: list[str] = []
+        self.ranges: list[str] = []
         self.tokens: list[tuple[str, str | None]] = []
         self.released = threading.Event()
         hub = self
@@ -216,6 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
         faults = self.local.faults
         content = faults.body(path, file.read_bytes())
         asked = self.headers.get("Range")
+        self.local.ranges += [asked] if asked else []
         if asked and not faults.ranges_ignored:
             start = int(asked.removeprefix("bytes=").rstrip("-"))
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
