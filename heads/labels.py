@@ -1,9 +1,13 @@
 """What a head learns from: hidden states of the source, and how likely the target accepts its token.
 
-One forward of each model over a whole text gives an example for every position. At position i the source
-draws a token y_i from its own row; the target accepts it with probability min(1, p(y_i) / q(y_i)). The text
-that the source then reads to make hidden states holds mostly its own draws, and at a share of the positions
-(the mixing ratio) the text's own token, which carries no label.
+Three forwards over a whole text give an example for every position. At position i the source draws a token
+y_i from its own row after x_1 .. x_(i-1); the target accepts it with probability min(1, p(y_i) / q(y_i)); and the
+source then reads y_i after that same clean prefix, which is what it does when it drafts: a token is only asked
+about when those before it were accepted, and accepted tokens follow the target's law as the text does.
+
+The published training reads all draws in one row instead, each after the draws before it (with a share of
+the text's own tokens mixed in). That is cheaper, and blurs the hidden states with prefixes that decoding never
+sees.
 
 Source: Huang et al., SpecDec++, arXiv:2405.19715, section 4.
 """
@@ -62,7 +66,6 @@ def acceptance_examples(
     text: torch.Tensor,
     *,
     labelled: torch.Tensor,
-    mixing_ratio: float = 0.15,
     generator: torch.Generator,
 ) -> Examples:
     """Draw a source token at every labelled position of `text` and judge it by the target, at temperature 1.
@@ -73,11 +76,10 @@ def acceptance_examples(
         text: (batch, length) token ids, prompts and continuations sampled from the target.
         labelled: (batch, length) bool; False for prompts and for what follows an end token. Position 0
             has no row before it and never counts.
-        mixing_ratio: Share of positions that keep the text's own token and carry no label.
         generator: The only source of randomness.
 
     Returns:
-        Examples, one per labelled position that was not mixed.
+        Examples, one per labelled position.
 
     Raises:
         ShapeError: `labelled` has another shape than `text`.
@@ -99,20 +101,37 @@ def acceptance_examples(
     ratio = target_rows.gather(-1, chosen) - draft_rows.gather(-1, chosen)
     acceptance = ratio.squeeze(-1).clamp(max=0.0).exp()
 
-    keep_own = torch.rand(drawn.shape, generator=generator) < mixing_ratio
-    counts = labelled[:, 1:] & ~keep_own
-    mixed = torch.where(counts, drawn, text[:, 1:])
-    read = torch.cat([text[:, :1], mixed], dim=1)
-    hidden = source.base_model(input_ids=read, use_cache=False).last_hidden_state[:, 1:]
+    counts = labelled[:, 1:]
     return Examples(
-        hidden=hidden[counts].float(),
+        hidden=branch_hidden(source, text, drawn)[counts].float(),
         acceptance=acceptance[counts],
         max_probability=probabilities.amax(dim=-1)[counts],
         entropy=-(probabilities * draft_rows).sum(dim=-1)[counts],
     )
 
 
-def before_end(continuation: torch.Tensor, end_ids: list[int]) -> torch.Tensor:
-    """(batch, length) bool: up to and including each row's first end token."""
-    ends = torch.isin(continuation, torch.tensor(end_ids, dtype=continuation.dtype))
-    return (ends.long().cumsum(dim=1) - ends.long()) == 0
+@torch.no_grad()
+def branch_hidden(model: PreTrainedModel, text: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+    """Last hidden states of drawn tokens, each read after the text before its own position and nothing else.
+
+    Args:
+        text: (batch, length) token ids.
+        drawn: (batch, length - 1); drawn[:, i] stands at position i + 1.
+
+    Returns:
+        (batch, length - 1, hidden).
+    """
+    length = text.shape[1]
+    places = torch.arange(length)
+    positions = torch.cat([places, places[1:]])
+    mask = torch.zeros(len(positions), len(positions), dtype=torch.bool)
+    mask[:length, :length] = places[:, None] >= places
+    mask[length:, :length] = places[1:, None] > places
+    mask[length:, length:] = torch.eye(length - 1, dtype=torch.bool)
+    hidden: torch.Tensor = model.base_model(
+        input_ids=torch.cat([text, drawn], dim=1),
+        position_ids=positions[None],
+        attention_mask=mask[None, None].expand(len(text), -1, -1, -1),
+        use_cache=False,
+    ).last_hidden_state
+    return hidden[:, length:]

@@ -168,7 +168,7 @@ def output_rows(model: PreTrainedModel) -> int:
     """Tokens the model can be fed and can propose: rows of its output layer, or of its embedding if fewer."""
     sizes = [int(model.config.get_text_config(decoder=True).vocab_size)]
     for layer, size in (
-        (model.get_output_embeddings(), "out_features"),  # type: ignore[no-untyped-call]
+        (model.get_output_embeddings(), "out_features"),
         (model.get_input_embeddings(), "num_embeddings"),
     ):
         if isinstance(getattr(layer, size, None), int):

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from heads.labels import Examples, acceptance_examples, before_end
+from heads.labels import Examples, acceptance_examples
 from heads.pico.corpus import PACKAGES_MB, read_corpus
 from heads.pico.distil import distillation_loss, language_loss
 from heads.pico.fitting import Schedule, fit
@@ -36,6 +36,7 @@ RUN = "exp-weight6-layer3"
 EDGES = (("pico-little", "pico-draft"), ("pico-draft", "pico-target"), ("pico-little", "pico-target"))
 MODELS = ("pico-target", "pico-draft", "pico-little")
 EVALUATION = "evaluation.json"
+FIRST_LABELLED = 16
 
 
 class Family:
@@ -97,27 +98,30 @@ class Family:
         return self._distilled("pico-draft", self.recipe.little_layers, self.recipe.little, seed=3)
 
     def head(self, source: str, target: str) -> None:
-        """One head from continuations that the target sampled."""
+        """One head, trained on library and other text, judged on held-out text."""
         folder = self.work / f"{source}--to--{target}" / RUN
         if (folder / EVALUATION).exists():
             return
+        recipe = self.recipe
         _say(f"{source} -> {target}: labels")
-        train = self._examples(source, target, "library", self.recipe.label_prompts, seed=4)
-        held_out = self._examples(source, target, "held_out", self.recipe.judge_prompts, seed=5)
+        windows = self._windows(4, length=recipe.label_length - 1)
+        train = self._examples(source, target, windows.batch(recipe.label_windows, library_share=0.5), seed=4)
+        held_out = self._examples(source, target, self._held_out(recipe.label_length - 1), seed=5)
         _say(f"{source} -> {target}: training on {len(train)} positions")
-        training = HeadTraining(epochs=self.recipe.head_epochs)
+        training = HeadTraining(epochs=recipe.head_epochs, learning_rate=recipe.head_rate)
         head = train_head(train, held_out, folder, training=training)
         quality = head_quality(head, held_out, mismatch_weight=training.mismatch_weight)
-        _write_json(folder / EVALUATION, quality | {"on": "continuations of held-out text, temperature 1"})
+        _write_json(
+            folder / EVALUATION, quality | {"on": "held-out files of the standard library, temperature 1"}
+        )
         _say(f"{source} -> {target}: {quality}")
 
     def family(self, out: Path) -> None:
         """Judge the models, and store models and heads under `out`."""
-        held_out = self._ids()["held_out"]
-        windows = list(held_out_windows(held_out, length=self.recipe.length, limit=self.recipe.judge_windows))
+        windows = self._held_out(self.recipe.length).split(1)
         facts = json.loads((self.work / "corpus.json").read_text())
-        bytes_per_token = facts["held_out_bytes"] / len(held_out)
-        samples = self._samples("pico-target", "held_out", 64, seed=6)[:, self.recipe.prompt_tokens :]
+        bytes_per_token = facts["held_out_bytes"] / len(self._ids()["held_out"])
+        samples = self._samples("pico-target", seed=6)
         for name in MODELS:
             per_token = nats_per_token(self._load(name), windows)
             report: dict[str, Any] = {
@@ -128,7 +132,8 @@ class Family:
             }
             if name == "pico-target":
                 report["distinct_4grams_of_samples"] = distinct_ngrams(samples.tolist())
-                report["distinct_4grams_of_held_out_text"] = distinct_ngrams([w[0].tolist() for w in windows])
+                alike = [window[0, : samples.shape[1]].tolist() for window in windows[: len(samples)]]
+                report["distinct_4grams_of_held_out_text"] = distinct_ngrams(alike)
             _write_json(self.work / name / EVALUATION, report)
             _say(f"{name}: {per_token / bytes_per_token:.4f} nats a byte held out")
             _replace(self.work / name, out / name)
@@ -173,35 +178,37 @@ class Family:
         with np.load(self.work / "ids.npz") as stored:
             return {name: stored[name] for name in stored}
 
-    def _windows(self, seed: int) -> Windows:
+    def _windows(self, seed: int, *, length: int | None = None) -> Windows:
         ids = self._ids()
-        return Windows(ids["library"], ids["others"], length=self.recipe.length, seed=self.recipe.seed + seed)
+        length = length or self.recipe.length
+        return Windows(ids["library"], ids["others"], length=length, seed=self.recipe.seed + seed)
 
-    def _samples(self, target: str, part: str, prompts: int, *, seed: int) -> torch.Tensor:
-        """(prompts, prompt and continuation) token ids sampled by the target."""
-        recipe, row = self.recipe, self._ids()[part]
-        starts = np.random.default_rng(seed).integers(0, len(row) - recipe.prompt_tokens, size=prompts)
+    def _held_out(self, length: int) -> torch.Tensor:
+        """(windows, length + 1) held-out token ids."""
+        row = self._ids()["held_out"]
+        return torch.cat(list(held_out_windows(row, length=length, limit=self.recipe.judge_windows)))
+
+    def _samples(self, name: str, *, seed: int) -> torch.Tensor:
+        """(samples, new tokens) that a model draws at temperature 1 after held-out prompts."""
+        recipe, row = self.recipe, self._ids()["held_out"]
+        starts = np.random.default_rng(seed).integers(0, len(row) - recipe.prompt_tokens, size=recipe.samples)
         texts = np.stack([row[start : start + recipe.prompt_tokens] for start in starts]).astype(np.int64)
         generator = torch.Generator().manual_seed(seed)
-        model = self._load(target)
-        parts = torch.from_numpy(texts).split(recipe.sample_batch)
-        return torch.cat(
-            [continuations(model, part, recipe.new_tokens, generator=generator) for part in parts]
+        text = continuations(
+            self._load(name), torch.from_numpy(texts), recipe.new_tokens, generator=generator
         )
+        return text[:, recipe.prompt_tokens :]
 
-    def _examples(self, source: str, target: str, part: str, prompts: int, *, seed: int) -> Examples:
-        stored = self.work / f"samples-{target}-{part}.pt"
-        if not stored.exists():
-            torch.save(self._samples(target, part, prompts, seed=seed), stored)
-        text = torch.load(stored, weights_only=True)
+    def _examples(self, source: str, target: str, text: torch.Tensor, *, seed: int) -> Examples:
+        """Labels at every position but the first few, which see too little."""
         labelled = torch.zeros_like(text, dtype=torch.bool)
-        labelled[:, self.recipe.prompt_tokens :] = before_end(text[:, self.recipe.prompt_tokens :], [0])
+        labelled[:, FIRST_LABELLED:] = True
         generator = torch.Generator().manual_seed(seed)
         models = self._load(source), self._load(target)
         return Examples.joined(
             [
                 acceptance_examples(*models, some, labelled=marks, generator=generator)
-                for some, marks in zip(text.split(32), labelled.split(32), strict=True)
+                for some, marks in zip(text.split(16), labelled.split(16), strict=True)
             ]
         )
 

@@ -43,13 +43,14 @@ class Recipe:
     draft: Schedule = DISTIL_DRAFT
     little_layers: tuple[int, ...] = (0, 3)
     little: Schedule = DISTIL_LITTLE
+    label_length: int = 256
+    label_windows: int = 1000
+    head_epochs: float = 5.0
+    head_rate: float = 2e-3
+    judge_windows: int = 200
     prompt_tokens: int = 64
     new_tokens: int = 128
-    sample_batch: int = 128
-    label_prompts: int = 2048
-    judge_prompts: int = 256
-    judge_windows: int = 200
-    head_epochs: float = 3.0
+    samples: int = 64
 
     def scaled(self, factor: float) -> Recipe:
         """The same with all times and counts multiplied: a family for trying the steps out."""
@@ -58,7 +59,7 @@ class Recipe:
             stages=tuple(stage.scaled(factor) for stage in self.stages),
             draft=self.draft.scaled(factor),
             little=self.little.scaled(factor),
-            label_prompts=max(8, round(self.label_prompts * factor)),
-            judge_prompts=max(8, round(self.judge_prompts * factor)),
+            label_windows=max(8, round(self.label_windows * factor)),
+            samples=max(4, round(self.samples * factor)),
             judge_windows=max(4, round(self.judge_windows * factor)),
         )

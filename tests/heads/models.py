@@ -62,7 +62,7 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "gpt_neox": _maker("GPTNeoX"),
     "gpt2": _maker("GPT2"),
     "gemma": _maker("Gemma"),
-    "gemma2": _maker("Gemma2", final_logit_softcapping=2.0, query_pre_attn_scalar=8, **WINDOW),
+    "gemma2": _maker("Gemma2", final_logit_softcapping=8.0, query_pre_attn_scalar=8, **WINDOW),
     "gemma3": _maker("Gemma3Text", **GEMMA3),
     "mistral": _maker("Mistral", **WINDOW),
     "cohere": _maker("Cohere", logit_scale=0.5),
@@ -76,8 +76,9 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
 def tiny(family: str = "llama", *, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A random model in float32; `changes` go to its config."""
     torch.manual_seed(seed)
-    make = _maker("Llama", **changes) if changes else FAMILIES[family]
-    return make().eval()
+    made = _maker("Llama", **changes)() if changes else FAMILIES[family]()
+    made.eval()
+    return made
 
 
 def noisy(model: PreTrainedModel, *, noise: float = 0.03, seed: int = 1) -> PreTrainedModel:

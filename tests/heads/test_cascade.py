@@ -213,7 +213,7 @@ def test_logits_that_are_no_numbers_are_refused() -> None:
     """
     model = tiny()
     with torch.no_grad():
-        model.get_output_embeddings().weight[3].fill_(torch.nan)  # type: ignore[no-untyped-call]
+        model.get_output_embeddings().weight[3].fill_(torch.nan)
 
     for temperature in (0.0, 1.0):
         assert "NaN" in str(refusal(Cascade([model]), temperature=temperature))
@@ -315,17 +315,20 @@ def test_a_stop_string_ends_the_text(talking: Cascade) -> None:
     """
     The token that completes it is the last, wherever the tokens split it, and the text still holds it.
     """
-    assert talking.tokenizer is not None
-    longest = talking.generate("a", max_new_tokens=12, temperature=4.0, eos_token_id=[])
-    pieces = [talking.tokenizer.decode([token]) for token in longest.token_ids]
-    at = next(i for i in range(1, 11) if "\ufffd" not in pieces[i] + pieces[i + 1])
-    stop = pieces[at] + pieces[at + 1]
-    assert longest.text is not None
-    first = next(n for n in range(1, 13) if stop in talking.tokenizer.decode(longest.token_ids[:n]))
 
-    out = talking.generate("a", max_new_tokens=12, temperature=4.0, eos_token_id=[], stop=["never", stop])
+    def text_of(token_ids: list[int]) -> str:
+        assert talking.tokenizer is not None
+        return str(talking.tokenizer.decode(token_ids))
 
-    assert (out.token_ids, out.finish_reason) == (longest.token_ids[:first], "stop")
+    options: dict[str, Any] = {"max_new_tokens": 24, "temperature": 4.0, "eos_token_id": []}
+    longest = talking.generate("a", **options).token_ids
+    pairs = [longest[at : at + 2] for at in range(2, 23)]
+    stop = next(text_of(two) for two in pairs if max(two) < 256 and "\ufffd" not in text_of(two))
+    first = next(count for count in range(1, 25) if stop in text_of(longest[:count]))
+
+    out = talking.generate("a", **options, stop=["never", stop])
+
+    assert (out.token_ids, out.finish_reason) == (longest[:first], "stop")
     assert out.text is not None
     assert stop in out.text
 

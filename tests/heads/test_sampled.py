@@ -92,9 +92,11 @@ def test_a_draw_follows_its_weights() -> None:
     weights = torch.tensor([0.5, 0.0, 1.5, 3.0, 1e-3])
     randomness = Seeded(11)
 
-    counts = Counter((int(randomness.draw(weights)),) for _ in range(20_000))
+    counts: Counter[tuple[int, ...]] = Counter((int(randomness.draw(weights)),) for _ in range(20_000))
 
-    law = {(token,): weight / 5.001 for token, weight in enumerate(weights.tolist()) if weight > 0}
+    law: dict[tuple[int, ...], float] = {
+        (token,): weight / 5.001 for token, weight in enumerate(weights.tolist()) if weight > 0
+    }
     assert p_value(counts, law) > ALPHA
 
 

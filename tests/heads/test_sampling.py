@@ -74,11 +74,11 @@ def test_rows_are_those_of_transformers(
     The same options give the row that `generate` samples from.
     """
     logits = torch.tensor([order]) * 0.71
-    scores = TemperatureLogitsWarper(temperature)(torch.zeros(1, 1), logits)  # type: ignore[arg-type]
+    scores = TemperatureLogitsWarper(temperature)(torch.zeros(1, 1), logits)
     if top_k:
-        scores = TopKLogitsWarper(top_k)(torch.zeros(1, 1), scores)  # type: ignore[arg-type]
+        scores = TopKLogitsWarper(top_k)(torch.zeros(1, 1), scores)
     if top_p < 1:
-        scores = TopPLogitsWarper(top_p)(torch.zeros(1, 1), scores)  # type: ignore[arg-type]
+        scores = TopPLogitsWarper(top_p)(torch.zeros(1, 1), scores)
 
     rows = warp(logits, temperature=temperature, top_k=top_k, top_p=top_p)
 

@@ -105,7 +105,7 @@ def length_by_the_book(drafted: Drafted, edge: Edge, level: TableLevel, end_toke
         for fed in range(1, length):
             hidden = torch.tensor(level.hidden((*drafted.before, *drafted.tokens[:fed])))
             assert isinstance(edge.head, AcceptancePredictionHead)
-            survival *= float(torch.softmax(edge.head(hidden), dim=-1)[1])
+            survival *= float(torch.softmax(edge.head(hidden).detach(), dim=-1)[1])
         enough = length >= edge.min_draft and 1 - survival > edge.threshold
         full = length >= min(edge.max_draft, drafted.budget)
         if enough or full or drafted.tokens[length - 1] in end_tokens:

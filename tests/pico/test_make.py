@@ -29,11 +29,12 @@ SMALL = replace(
     draft_layers=(0, 3),
     draft=Schedule(minutes=0.02, rate=1e-2),
     little=Schedule(minutes=0.02, rate=1e-2),
+    label_length=32,
+    label_windows=32,
+    judge_windows=4,
     prompt_tokens=16,
     new_tokens=16,
-    label_prompts=32,
-    judge_prompts=16,
-    judge_windows=4,
+    samples=4,
 )
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from heads.labels import Examples, acceptance_examples, before_end, rows
+from heads.labels import Examples, acceptance_examples, branch_hidden, rows
 from heads.pico.growth import new_model
 from registry.errors import ShapeError
 
@@ -37,9 +37,7 @@ def test_labels_average_to_the_acceptance_of_speculative_sampling(
     generator = torch.Generator().manual_seed(0)
     everywhere = torch.ones_like(TEXT, dtype=torch.bool)
     means = [
-        acceptance_examples(
-            *pair, TEXT, labelled=everywhere, mixing_ratio=0.0, generator=generator
-        ).acceptance
+        acceptance_examples(*pair, TEXT, labelled=everywhere, generator=generator).acceptance
         for _ in range(400)
     ]
 
@@ -48,38 +46,36 @@ def test_labels_average_to_the_acceptance_of_speculative_sampling(
     assert torch.cat(means).mean().item() == pytest.approx(expected.item(), abs=0.015)
 
 
-def test_hidden_states_are_the_sources_own_on_the_text_it_read(
+def test_a_drawn_token_is_read_after_the_clean_text_before_it(
     pair: tuple[LlamaForCausalLM, LlamaForCausalLM],
 ) -> None:
     """
-    With every token mixed but the last, the last hidden state follows the text and then the drawn token.
+    Every branch's hidden state is that of a forward over its own prefix and token alone.
     """
     source, _ = pair
-    labelled = torch.zeros_like(TEXT, dtype=torch.bool)
-    labelled[:, -1] = True
-    found = acceptance_examples(
-        *pair, TEXT, labelled=labelled, mixing_ratio=0.0, generator=torch.Generator().manual_seed(3)
-    )
+    drawn = torch.randint(0, 11, (3, 8), generator=torch.Generator().manual_seed(1))
 
-    candidates = torch.stack([torch.cat([TEXT[0, :-1], torch.tensor([token])]) for token in range(11)])
-    hidden = source.model(input_ids=candidates).last_hidden_state[:, -1]
-    distances = (hidden - found.hidden[0]).abs().amax(dim=-1)
-    assert distances.min().item() < 1e-5
+    branches = branch_hidden(source, TEXT, drawn)
+
+    for place in range(8):
+        alone = torch.cat([TEXT[:, : place + 1], drawn[:, place : place + 1]], dim=1)
+        expected = source.model(input_ids=alone).last_hidden_state[:, -1]
+        assert torch.allclose(branches[:, place], expected, atol=1e-5)
 
 
-def test_prompts_and_mixed_positions_carry_no_label(pair: tuple[LlamaForCausalLM, LlamaForCausalLM]) -> None:
+def test_only_labelled_positions_give_examples(pair: tuple[LlamaForCausalLM, LlamaForCausalLM]) -> None:
     """
-    Only labelled positions give examples, and none of those that keep the text's own token.
+    A prompt carries no label, and neither does the first token of all.
     """
     labelled = torch.zeros_like(TEXT, dtype=torch.bool)
     labelled[:, 5:] = True
     generator = torch.Generator().manual_seed(0)
 
-    whole = acceptance_examples(*pair, TEXT, labelled=labelled, mixing_ratio=0.0, generator=generator)
-    none = acceptance_examples(*pair, TEXT, labelled=labelled, mixing_ratio=1.0, generator=generator)
+    part = acceptance_examples(*pair, TEXT, labelled=labelled, generator=generator)
+    whole = acceptance_examples(*pair, TEXT, labelled=torch.ones_like(labelled), generator=generator)
 
-    assert len(whole) == 3 * 4
-    assert len(none) == 0
+    assert len(part) == 3 * 4
+    assert len(whole) == 3 * 8
 
 
 def test_a_padded_vocabulary_is_no_obstacle(pair: tuple[LlamaForCausalLM, LlamaForCausalLM]) -> None:
@@ -102,15 +98,6 @@ def test_a_mask_of_another_shape_is_refused(pair: tuple[LlamaForCausalLM, LlamaF
     """
     with pytest.raises(ShapeError, match=r"expected \(3, 9\), got \(2, 9\)"):
         acceptance_examples(*pair, TEXT, labelled=torch.ones(2, 9).bool(), generator=torch.Generator())
-
-
-def test_nothing_counts_after_the_first_end_token() -> None:
-    """
-    A row counts up to and including its first end token.
-    """
-    continuation = torch.tensor([[5, 0, 6, 0], [1, 2, 3, 4]])
-
-    assert before_end(continuation, [0]).tolist() == [[True, True, False, False], [True, True, True, True]]
 
 
 def test_examples_join_in_order() -> None:
