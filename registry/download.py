@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from registry.errors import CheckpointError, UsageError
+from registry.errors import CheckpointError, HubError, UsageError
 from registry.folder import CHUNK_BYTES, CheckpointFolder
 from registry.headsight import CONFIG, PICKLE, WEIGHTS
 from registry.home import downloaded_lock_path
@@ -354,8 +354,6 @@ class _Fetch:
 
     def _bring(self, repo: str, path: str, *, force: bool) -> None:
         """Fetch; a transfer that broke off is begun once more."""
-        from registry.hub import HubError  # noqa: PLC0415 - it was opened already
-
         try:
             self._hub.fetch(repo, self._commit, path, force=force)
         except HubError as error:

@@ -10,6 +10,7 @@ SpecregError                    exit 1: a fault was found
 └── UsageError                  exit 2: wrong usage, or we could not look
     ├── CatalogError            a catalog cannot be read, or breaks its schema: every fault listed
     ├── NotInstalledError       the files are not on this machine
+    ├── HubError                the Hub could not be asked, or did not answer as it should
     ├── RollbackError           this model's cache cannot be rolled back
     └── GenerationError         a decoding option is out of range
 ```
@@ -22,6 +23,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+HubReason = Literal[
+    "offline", "unreachable", "timeout", "broken", "disk", "answer", "busy", "server",
+    "repository", "revision", "file", "gated", "token", "forbidden",
+]  # fmt: skip
 
 
 class SpecregError(Exception):
@@ -141,6 +148,16 @@ class NotInstalledError(UsageError):
         self.where = where
         self.next_step = next_step
         super().__init__(f"{subject} is not on this machine (looked in {where}). {next_step}")
+
+
+class HubError(UsageError):
+    """The Hub could not be asked, or did not answer as it should. Fields: reason, endpoint, repo."""
+
+    def __init__(self, message: str, *, reason: HubReason, endpoint: str, repo: str = "") -> None:
+        self.reason = reason
+        self.endpoint = endpoint
+        self.repo = repo
+        super().__init__(message)
 
 
 class RollbackError(UsageError):

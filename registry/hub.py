@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from huggingface_hub import (
@@ -34,7 +34,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import WeakFileLock, tqdm  # type: ignore[attr-defined]
 from huggingface_hub.utils import _http as client_room
 
-from registry.errors import UsageError
+from registry.errors import HubError, HubReason
 
 BACKOFF_S: tuple[float, ...] = (1.0, 2.0, 4.0)
 CONNECT_S: Final = 20.0
@@ -52,21 +52,6 @@ _ONE_AT_A_TIME = threading.Lock()  # the client's HTTP settings are the whole pr
 
 # The HTTP library under the client goes by one name in one release of it and by another in the next.
 _http: Any = import_module(HfHubHTTPError.__mro__[1].__module__.partition(".")[0])
-
-Reason = Literal[
-    "offline", "unreachable", "timeout", "broken", "disk", "answer", "busy", "server",
-    "repository", "revision", "file", "gated", "token", "forbidden",
-]  # fmt: skip
-
-
-class HubError(UsageError):
-    """The Hub could not be asked, or did not answer as it should. Fields: reason, endpoint, repo."""
-
-    def __init__(self, message: str, *, reason: Reason, endpoint: str, repo: str = "") -> None:
-        self.reason = reason
-        self.endpoint = endpoint
-        self.repo = repo
-        super().__init__(message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,12 +265,12 @@ class _Wire:
             time.sleep(wait_s)
         raise AssertionError("the last round returns or raises")
 
-    def error(self, reason: Reason, *, problem: str = "", wait_s: float = 0.0) -> HubError:
+    def error(self, reason: HubReason, *, problem: str = "", wait_s: float = 0.0) -> HubError:
         """The error for this reason, in one sentence and a next step. It quotes nothing a server wrote."""
         where, repo = re.sub("//[^/]*@", "//", self.endpoint), self.repo  # a password may stand there
         what = f"{self.path} of {repo}" if self.path else repo
         later = f" It asks to wait {wait_s:.0f} s." if wait_s > self.timeout_s else ""
-        sentences: dict[Reason, str] = {
+        sentences: dict[HubReason, str] = {
             "offline": "The Hub was not asked, because HF_HUB_OFFLINE is set. Unset it to download.",
             "unreachable": f"{where} cannot be reached: {problem}. "
             "Check the network, the proxy and HF_ENDPOINT.",
@@ -314,13 +299,13 @@ class _Wire:
 
     def _refused(self, request: Any, response: Any, wait_s: float) -> HubError:
         status = response.status_code
-        known: dict[str, Reason] = {
+        known: dict[str, HubReason] = {
             "GatedRepo": "gated",
             "RepoNotFound": "repository",
             "RevisionNotFound": "revision",
             "EntryNotFound": "file",
         }
-        by_status: dict[int, Reason] = {403: "forbidden", 429: "busy"}
+        by_status: dict[int, HubReason] = {403: "forbidden", 429: "busy"}
         by_status[404] = "file" if self.path else "repository"
         # Without a token 401 stands for all that is private or does not exist.
         by_status[401] = "token" if "authorization" in request.headers else "repository"

@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.errors import CheckpointError
+from registry.errors import CheckpointError, HubError
 from registry.home import downloaded_lock_path
-from registry.hub import HubError
 from registry.lock import lock_folder
 from tests.hub.conftest import EDGE, REPO, Machine
 from tests.hub.server import LocalHub, Rows, git_sha1

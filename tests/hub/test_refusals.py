@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from huggingface_hub import constants
 
-from registry.hub import HubError
+from registry.errors import HubError
 from registry.records import Source
 from tests.hub.conftest import EDGE, REPO, Machine
 from tests.hub.server import LocalHub, Refusal

@@ -28,6 +28,7 @@ SMALL = replace(
     ),
     draft_layers=(0, 3),
     draft=Schedule(minutes=0.02, rate=1e-2),
+    little_layers=(0,),
     little=Schedule(minutes=0.02, rate=1e-2),
     label_length=32,
     label_windows=32,
