@@ -32,7 +32,8 @@ from registry.tensorfile import read_header
 from registry.verify import read_verified
 
 if TYPE_CHECKING:
-    from registry.pipeline import Pipeline, Shelf
+    from registry.pipeline import Pipeline
+    from registry.shelf import Shelf
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -88,14 +89,11 @@ def load_registered_model(
         if entry is not None:
             report = shelf.verify_model(model)
             if not report.ok:
-                faults = tuple(
-                    f"{file.path}: {file.detail}" for file in report.files if file.status == "changed"
-                )
                 raise CheckpointError(
-                    f"{model.alias} in {folder} differs from its record: {'; '.join(faults)}. Nothing was loaded. "
-                    f"Fetch it again.",
+                    f"{model.alias} in {folder} is not as recorded: {'; '.join(report.faults)}. Nothing was loaded. "
+                    "Download it again.",
                     path=str(folder),
-                    problems=faults,
+                    problems=report.faults,
                 )
         loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
     loaded.to(device)  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ from registry.records import FileRecord, Head, LockEntry, Model, Record, Source
 
 if TYPE_CHECKING:
     from registry.hub import Hub, RemoteFile
-    from registry.pipeline import Shelf
+    from registry.shelf import Shelf
 
 HEAD_EXTRAS: Final = ("trainer_state.json", "README.md")
 MODEL_FILES: Final = (

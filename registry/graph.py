@@ -57,10 +57,6 @@ class HeadGraph:
         """Heads whose source is `model`, by target, then run."""
         return self._leaving.get(model, ())
 
-    def entering(self, model: str) -> Sequence[Head]:
-        """Heads whose target is `model`, by source, then run."""
-        return self._entering.get(model, ())
-
     def between(self, source: str, target: str) -> tuple[Head, ...]:
         """The parallel runs of one edge, by run."""
         return tuple(head for head in self.leaving(source) if head.target == target)

@@ -7,14 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.catalog import load_catalog, lock_paths
 from registry.chains import Chain, lone, resolve
-from registry.facts import EdgeFacts, read_edge_facts
-from registry.home import downloaded_lock_path
-from registry.lock import Lock, read_lock
 from registry.names import find_model
-from registry.places import Place, head_place, model_place
-from registry.records import Catalog, Finding, Head, Model
+from registry.records import Finding
+from registry.shelf import Shelf
 
 if TYPE_CHECKING:
     from heads import Cascade
@@ -53,67 +49,6 @@ class Verification:
     def ok(self) -> bool:
         """Whether no report holds a fault."""
         return all(report.ok for report in (*self.heads, *self.models))
-
-
-class Shelf:
-    """A catalog, its locks, and where its checkpoints are on this machine."""
-
-    def __init__(self, catalog: Catalog, lock: Lock, *, lock_files: Sequence[Path] = ()) -> None:
-        self.catalog = catalog
-        self.lock = lock
-        self._lock_files = tuple(lock_files)
-
-    def reload(self) -> None:
-        """Read the lock's files again, after something was downloaded."""
-        if self._lock_files:
-            self.lock = read_lock(self._lock_files)
-
-    @classmethod
-    def open(cls, extra: str | Path | Sequence[str | Path] | None = None) -> Shelf:
-        """The built-in catalog, those of SPECREG_CATALOG and `extra`, with the locks beside them.
-
-        What was downloaded without an entry there has its record under SPECREG_HOME, which gives way to them.
-        """
-        files = (downloaded_lock_path(), *lock_paths(extra))
-        return cls(load_catalog(extra), read_lock(files), lock_files=files)
-
-    def head_place(self, head: Head) -> Place:
-        """Where a head's files are."""
-        entry = self.lock.heads.get(head.name)
-        return head_place(self.catalog, head, commit=entry.commit if entry else None)
-
-    def model_place(self, model: Model) -> Place:
-        """Where a model's files are."""
-        entry = self.lock.models.get(model.alias)
-        return model_place(model, commit=entry.commit if entry else None)
-
-    def edge_facts(self, head: Head) -> EdgeFacts:
-        """What the files on this machine say about one edge."""
-        models = self.catalog.models
-        return read_edge_facts(
-            self.head_place(head).folder,
-            self.model_place(models[head.source]).folder,
-            self.model_place(models[head.target]).folder,
-        )
-
-    def verify_head(self, head: Head) -> HeadReport:
-        """Check one head's files against its record and its source model."""
-        from registry.verify import verify_head
-
-        source = self.catalog.models[head.source]
-        return verify_head(
-            head,
-            self.head_place(head),
-            entry=self.lock.heads.get(head.name),
-            source_model=source,
-            source_folder=self.model_place(source).folder,
-        )
-
-    def verify_model(self, model: Model) -> ModelReport:
-        """Check one model's files against its record."""
-        from registry.verify import verify_model
-
-        return verify_model(model, self.model_place(model), entry=self.lock.models.get(model.alias))
 
 
 @dataclass(frozen=True)

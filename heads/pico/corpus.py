@@ -45,7 +45,7 @@ class Corpus:
     """One in twelve files of the standard library, chosen by the hash of their path; never trained on."""
 
     def describe(self) -> dict[str, int]:
-        """Bytes and documents of each part, and a short digest over all of it."""
+        """Bytes and documents of each part."""
         parts = {"library": self.library, "others": self.others, "held_out": self.held_out}
         facts: dict[str, int] = {}
         for name, documents in parts.items():

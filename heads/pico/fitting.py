@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import LlamaForCausalLM
@@ -36,17 +36,6 @@ class Schedule:
         return replace(self, minutes=self.minutes * factor)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What one step of training did, as the log shows it."""
-
-    step: int
-    tokens: int
-    minutes: float
-    loss: float
-    tokens_per_second: float
-
-
 def fit(
     model: LlamaForCausalLM,
     batch: Callable[[], torch.Tensor],
@@ -54,17 +43,13 @@ def fit(
     schedule: Schedule,
     *,
     name: str,
-    keep: Callable[[], None] = lambda: None,
-) -> list[dict[str, float]]:
+) -> None:
     """Train in place: Muon for the matrices, AdamW for embeddings and norms, bf16 autocast.
 
     Args:
         batch: Gives (size, length + 1) token ids.
         loss: From such ids and the progress (0..1) to a scalar.
-        keep: Called every 500 steps, to store the model as it is.
-
-    Returns:
-        The log: one row for every fiftieth step.
+        name: What the lines on stderr call it, one for every fiftieth step.
     """
     matrices = [p for key, p in model.named_parameters() if p.ndim == 2 and "embed" not in key]
     rest = [p for key, p in model.named_parameters() if p.ndim != 2 or "embed" in key]
@@ -75,7 +60,6 @@ def fit(
         torch.optim.AdamW(rest, lr=schedule.rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
     ]
     model.train()
-    log: list[dict[str, float]] = []
     started, tokens, step, smooth = time.monotonic(), 0, 0, math.nan
     while (elapsed := (time.monotonic() - started) / 60) < schedule.minutes:
         progress = elapsed / schedule.minutes
@@ -93,20 +77,10 @@ def fit(
         step, tokens = step + 1, tokens + ids.numel()
         smooth = value.item() if math.isnan(smooth) else 0.95 * smooth + 0.05 * value.item()
         if step % 50 == 0:
-            row = Progress(
-                step=step,
-                tokens=tokens,
-                minutes=(time.monotonic() - started) / 60,
-                loss=smooth,
-                tokens_per_second=tokens / (time.monotonic() - started),
-            )
-            log.append(asdict(row))
+            minutes = (time.monotonic() - started) / 60
             sys.stderr.write(
-                f"{name}: {row.minutes:5.1f} of {schedule.minutes:.0f} min, step {step}, "
-                f"{tokens / 1e6:.2f} M tokens, {row.tokens_per_second:.0f}/s, loss {smooth:.4f}\n"
+                f"{name}: {minutes:5.1f} of {schedule.minutes:.0f} min, step {step}, {tokens / 1e6:.2f} M tokens, "
+                f"{tokens / minutes / 60:.0f}/s, loss {smooth:.4f}\n"
             )
             sys.stderr.flush()
-        if step % 500 == 0:
-            keep()
     model.eval()
-    return log

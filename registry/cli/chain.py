@@ -35,7 +35,8 @@ def chain(
     """
     from registry.chains import candidates, resolve
     from registry.names import find_model
-    from registry.pipeline import Pipeline, Shelf
+    from registry.pipeline import Pipeline
+    from registry.shelf import Shelf
 
     shelf = Shelf.open(catalog)
     first, last = find_model(shelf.catalog, source), find_model(shelf.catalog, target)

@@ -46,7 +46,7 @@ def download(
     when a file is not what it should be, with 2 when the Hub could not be asked.
     """
     from registry.download import download as run
-    from registry.pipeline import Shelf
+    from registry.shelf import Shelf
 
     shelf = Shelf.open(catalog)
     heads, joined = _chosen(shelf, names, narrowing)

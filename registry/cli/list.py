@@ -20,7 +20,7 @@ def list_(only: str | None, catalog: tuple[Path, ...], as_json: bool) -> None:
 
     'installed' means that the files are here; `specreg verify` checks them.
     """
-    from registry.pipeline import Shelf
+    from registry.shelf import Shelf
 
     shelf = Shelf.open(catalog)
     models = [

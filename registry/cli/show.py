@@ -28,7 +28,7 @@ def show(name: str, catalog: tuple[Path, ...], as_json: bool) -> None:
     A head is named SOURCE--to--TARGET, or SOURCE--to--TARGET/RUN for one of several runs.
     """
     from registry.names import find_heads, find_model
-    from registry.pipeline import Shelf
+    from registry.shelf import Shelf
 
     shelf = Shelf.open(catalog)
     if HEAD_SEPARATOR in name:

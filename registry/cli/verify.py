@@ -25,7 +25,7 @@ def verify(names: tuple[str, ...], models: bool, catalog: tuple[Path, ...], as_j
     the source model. Ends with 1 when a fault is found.
     """
     from registry.names import find_heads, find_model
-    from registry.pipeline import Shelf
+    from registry.shelf import Shelf
     from registry.verify import report_json
 
     shelf = Shelf.open(catalog)

@@ -14,8 +14,8 @@ from registry.catalog import parse_catalog
 from registry.download import DownloadReport, download
 from registry.home import downloaded_lock_path
 from registry.lock import Lock, read_lock
-from registry.pipeline import Shelf
 from registry.records import Head
+from registry.shelf import Shelf
 from tests.hub.server import LocalHub
 from tests.registry.stored import write_head
 
