@@ -14,6 +14,25 @@ from registry.cli import main
 settings.register_profile("specreg", deadline=None, derandomize=True)
 settings.load_profile("specreg")
 
+FIGURES = pytest.StashKey[list[tuple[int, str]]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No promise has shown its figure yet."""
+    config.stash[FIGURES] = []
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    """The figures that the promises' tests measured, promise by promise."""
+    del exitstatus
+    figures = sorted(config.stash[FIGURES])
+    if figures:
+        terminalreporter.section("promises")
+    for number, measured in figures:
+        terminalreporter.write_line(f"{number:2}  {measured}")
+
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
