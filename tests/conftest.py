@@ -27,10 +27,10 @@ def pytest_terminal_summary(
 ) -> None:
     """The figures that the promises' tests measured, promise by promise."""
     del exitstatus
-    figures = sorted(config.stash[FIGURES])
+    figures = config.stash[FIGURES]
     if figures:
         terminalreporter.section("promises")
-    for number, measured in figures:
+    for number, measured in sorted(figures):
         terminalreporter.write_line(f"{number:2}  {measured}")
 
 
