@@ -21,6 +21,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from registry.errors import IncompatibleError, RollbackError
 
 PROBE: Final = (2, 3, 5, 7)
+CACHE_ARGUMENTS: Final = ("cache", "past_key_values")  # transformers 5.24 and later, and before
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,11 @@ class ModelLevel:
         self.forwards = 0
         self._cache: DynamicCache | None = None
         self._options = inspect.signature(model.forward).parameters
+        self._cache_argument = cache_argument(model)
         self._body: nn.Module = model.base_model
         self._embedding: nn.Module = model.get_input_embeddings()
         require_eval(model, name)
-        _require_rollback(model, name, self._options)
+        _require_rollback(model, name)
         if self._body is model:
             raise IncompatibleError(
                 subject=name,
@@ -103,7 +105,7 @@ class ModelLevel:
         """One forward. The attention mask is left out: there is one sequence and no padding."""
         device = next(self._embedding.parameters()).device
         ids = torch.tensor([token_ids], device=device)
-        call: dict[str, Any] = {"input_ids": ids, "past_key_values": self._cache, "use_cache": True}
+        call: dict[str, Any] = {"input_ids": ids, self._cache_argument: self._cache, "use_cache": True}
         if "position_ids" in self._options:
             first = self.length
             call["position_ids"] = torch.arange(first, first + len(token_ids), device=device).unsqueeze(0)
@@ -202,12 +204,18 @@ def rope_switch(model: PreTrainedModel) -> int | None:
     return switch if isinstance(switch, int) else None
 
 
-def _require_rollback(model: PreTrainedModel, name: str, options: Any) -> None:
+def cache_argument(model: PreTrainedModel) -> str:
+    """What the model's forward calls the cache it is given; empty where it takes none."""
+    options = inspect.signature(model.forward).parameters
+    return next((name for name in CACHE_ARGUMENTS if name in options), "")
+
+
+def _require_rollback(model: PreTrainedModel, name: str) -> None:
     """Attention over every earlier position, and nothing else, can be taken back.
 
     State-space and recurrent models carry a running state; the library marks them stateful.
     """
-    if model.config.is_encoder_decoder or model._is_stateful or "past_key_values" not in options:
+    if model.config.is_encoder_decoder or model._is_stateful or not cache_argument(model):
         raise _no_rollback(name, model)
     try:
         kinds = {type(layer) for layer in DynamicCache(config=model.config).layers}

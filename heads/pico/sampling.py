@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from transformers import DynamicCache, LlamaForCausalLM
 
+from heads.level import cache_argument
+
 
 @torch.inference_mode()
 def continuations(
@@ -19,10 +21,10 @@ def continuations(
     Returns:
         (batch, length + new_tokens) token ids, prompts included.
     """
-    cache = DynamicCache(config=model.config)
+    cache, argument = DynamicCache(config=model.config), cache_argument(model)
     parts, fed = [prompts], prompts
     for _ in range(new_tokens):
-        logits = model(input_ids=fed, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        logits = model(input_ids=fed, **{argument: cache}, use_cache=True, logits_to_keep=1).logits[:, -1]
         fed = torch.multinomial(torch.softmax(logits.float(), dim=-1), 1, generator=generator)
         parts.append(fed)
     return torch.cat(parts, dim=1).clone()
