@@ -23,7 +23,8 @@ from transformers import (
 from transformers.utils import logging
 
 from heads.cascade import Cascade
-from heads.checkpoint import load_head
+from heads.checkpoint import PICKLE, load_head
+from heads.convert import convert_head
 from heads.head import AcceptancePredictionHead
 from registry.errors import CheckpointError, NotInstalledError, UsageError
 from registry.places import Place
@@ -68,12 +69,16 @@ def load_cascade(pipeline: Pipeline, *, device: str | None = None, dtype: str | 
 
 
 def load_registered_head(shelf: Shelf, head: Head) -> AcceptancePredictionHead:
-    """The head whose very bytes match the record."""
+    """The head whose very bytes match the record; a pickle's are converted first, with a word on stderr."""
     place = shelf.head_place(head)
     folder = _folder(place, head.name)
-    weights = WEIGHTS if (folder / WEIGHTS).exists() else "pytorch_model.bin"
-    files = read_verified(folder, shelf.lock.heads.get(head.name), (CONFIG, weights), subject=head.name)
-    return load_head(files[CONFIG], files[weights], file=str(folder / weights)).eval()
+    entry = shelf.lock.heads.get(head.name)
+    if not (folder / WEIGHTS).exists() and (folder / PICKLE).exists():
+        config = read_verified(folder, entry, (CONFIG,), subject=head.name)[CONFIG]
+        conversion = convert_head(shelf, head, must_keep=False)
+        return load_head(config, conversion.weights, file=str(folder / PICKLE), pickled=True)
+    files = read_verified(folder, entry, (CONFIG, WEIGHTS), subject=head.name)
+    return load_head(files[CONFIG], files[WEIGHTS], file=str(folder / WEIGHTS))
 
 
 def load_registered_model(

@@ -1,13 +1,9 @@
-"""An old head, stored as a pickle: read as tensors, or refused."""
+"""An old head, stored as a pickle: converted in the sandbox, or refused."""
 
 from __future__ import annotations
 
 import collections
 import io
-import json
-import os
-import pickle
-import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,45 +12,59 @@ from typing import Any
 import pytest
 import torch
 
-from heads import AcceptancePredictionHead
+from heads import AcceptancePredictionHead, convert
 from heads.checkpoint import load_head
 from registry.errors import CheckpointError
+from registry.layout import parse_head_config
+from tests.convert.payloads import CONFIG, head_of, saved, state, write
+from tests.convert.rooms import Lent, warm
 
-SIZES = {"hidden_size": 4, "num_layers": 3}
-CONFIG = json.dumps(SIZES).encode()
-
-
-def head_of(*, shared: bool = False) -> AcceptancePredictionHead:
-    torch.manual_seed(0)
-    return AcceptancePredictionHead(SIZES, shared=shared)
+ROOT = Path(__file__).parent.parent.parent
 
 
-def saved(content: object, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    torch.save(content, stream, **options)
-    return stream.getvalue()
-
-
-def load(weights: bytes) -> AcceptancePredictionHead:
-    return load_head(CONFIG, weights, file="pytorch_model.bin")
+def converted(weights: bytes) -> AcceptancePredictionHead:
+    safe = warm().convert(weights, parse_head_config(CONFIG), file="pytorch_model.bin")
+    return load_head(CONFIG, safe, file="pytorch_model.bin", pickled=True)
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["separate", "shared"])
 def test_a_pickled_head_comes_back(tmp_path: Path, shared: bool) -> None:
     """
-    With no safetensors beside it; blocks that shared their memory are one block again, and stay so when saved.
+    Blocks that shared their memory are one block again, and stay so when saved.
     """
     head = head_of(shared=shared)
-    torch.save(head.state_dict(), tmp_path / "pytorch_model.bin")
-    (tmp_path / "config.json").write_bytes(CONFIG)
 
-    loaded = AcceptancePredictionHead.from_pretrained(tmp_path)
+    loaded = converted(saved(head.state_dict()))
 
     assert (loaded.stored_form, loaded.shared) == ("pickled", shared)
     assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in head.state_dict().items())
     loaded.save_pretrained(tmp_path / "converted")
     again = AcceptancePredictionHead.from_pretrained(tmp_path / "converted")
     assert again.stored_form == ("shared" if shared else "separate")
+
+
+def test_a_folder_with_a_pickle_alone_is_converted_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    `from_pretrained` converts it and says so; the second time it finds what was kept, and says nothing.
+    """
+    monkeypatch.setattr(convert, "Sandbox", Lent)
+    head = head_of()
+    folder = write(tmp_path / "old", saved(head.state_dict()))
+
+    first = AcceptancePredictionHead.from_pretrained(folder)
+    said = capsys.readouterr().err
+    second = AcceptancePredictionHead.from_pretrained(folder)
+
+    assert "stored as a pickle" in said
+    assert capsys.readouterr().err == ""
+    for loaded in (first, second):
+        assert loaded.stored_form == "pickled"
+        assert all(
+            torch.equal(loaded.state_dict()[name], tensor) for name, tensor in head.state_dict().items()
+        )
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "pytorch_model.bin"]
 
 
 def test_safetensors_beside_a_pickle_are_what_is_read(tmp_path: Path) -> None:
@@ -67,127 +77,93 @@ def test_safetensors_beside_a_pickle_are_what_is_read(tmp_path: Path) -> None:
     assert AcceptancePredictionHead.from_pretrained(tmp_path).stored_form == "separate"
 
 
-def test_a_pickle_under_another_name_is_not_opened() -> None:
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_bytes_of_a_pickle_are_never_loaded(name: str) -> None:
     """
-    What is called model.safetensors is read as that, or refused.
+    Whatever the file is called, only safetensors make a head.
     """
     with pytest.raises(CheckpointError, match="no sound safetensors file"):
-        load_head(CONFIG, saved(head_of().state_dict()), file="model.safetensors")
+        load_head(CONFIG, saved(head_of().state_dict()), file=name)
 
 
-class Marks:
-    """Unpickled without care, it makes a folder."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
-        return os.mkdir, (str(self.place),)
-
-
-def with_scrap(state: dict[str, Any], entry: str, content: bytes) -> bytes:
-    stream = io.BytesIO(saved(state))
-    with zipfile.ZipFile(stream, "a") as archive:
-        archive.writestr(entry, content)
-    return stream.getvalue()
-
-
-def test_nothing_in_a_pickle_is_run(tmp_path: Path) -> None:
+def test_only_the_converters_program_unpickles() -> None:
     """
-    A payload in a state dict, in a bare pickle or in the old format leaves no trace but the refusal.
+    `torch.load`, `pickle.load` and their like stand in one file, which nothing but the sandbox's program imports.
     """
-    place = tmp_path / "ran"
-    state = {**head_of().state_dict(), "model.3.bias": Marks(place)}
-    payloads = [
-        saved(state),
-        pickle.dumps(Marks(place)),
-        saved(state, _use_new_zipfile_serialization=False),
-        saved(Marks(place)),
+    rooms = {
+        path.relative_to(ROOT).as_posix(): path.read_text()
+        for top in ("heads", "registry")
+        for path in (ROOT / top).rglob("*.py")
+    }
+    loads = ("torch.load(", "pickle.load", "Unpickler(", "read_pickle(")
+
+    assert [name for name, text in rooms.items() if any(load in text for load in loads)] == [
+        "heads/pickled.py"
     ]
-
-    for payload in payloads:
-        with pytest.raises(CheckpointError):
-            load(payload)
-        assert not place.exists()
+    assert [name for name, text in rooms.items() if "import read_pickled" in text] == ["heads/unpickler.py"]
 
 
-def changed(**changes: Any) -> dict[str, Any]:
-    return {**head_of().state_dict(), **changes}
+def with_scrap(entry: str) -> bytes:
+    stream = io.BytesIO(saved(state()))
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr(entry, b"")
+    return stream.getvalue()
 
 
 def compressed() -> bytes:
     stream = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(saved(changed()))) as old, zipfile.ZipFile(stream, "w") as new:
+    with zipfile.ZipFile(io.BytesIO(saved(state()))) as old, zipfile.ZipFile(stream, "w") as new:
         for entry in old.infolist():
             new.writestr(entry.filename, old.read(entry), zipfile.ZIP_DEFLATED)
     return stream.getvalue()
 
 
-def tar() -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo("storages"), io.BytesIO())
-    return stream.getvalue()
+def tied() -> bytes:
+    partly = collections.OrderedDict(head_of().state_dict())
+    partly["model.1.linear.weight"] = partly["model.0.linear.weight"]
+    partly["model.1.linear.bias"] = partly["model.0.linear.bias"]
+    return saved(partly)
 
 
-def expanded() -> torch.Tensor:
-    return torch.zeros(1).expand(4, 4)
+def replaced(name: str, value: Any) -> Callable[[], bytes]:
+    return lambda: saved(state(**{name: value}))
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "problem"),
     [
-        pytest.param(lambda: b"", id="empty"),
-        pytest.param(lambda: b"PK\x03\x04", id="the start of an archive"),
-        pytest.param(lambda: saved(changed(), _use_new_zipfile_serialization=False), id="the old format"),
-        pytest.param(tar, id="tar"),
-        pytest.param(compressed, id="compressed"),
-        pytest.param(lambda: with_scrap(changed(), "archive/constants.pkl", b""), id="TorchScript's entries"),
-        pytest.param(lambda: with_scrap(changed(), "../outside", b""), id="a path that leaves"),
-        pytest.param(lambda: saved([1, 2]), id="no dict"),
-        pytest.param(lambda: saved({"model": changed()}), id="nested"),
-        pytest.param(lambda: saved(changed(extra=torch.zeros(1))), id="unexpected"),
-        pytest.param(lambda: saved({"model.3.bias": torch.zeros(2)}), id="missing"),
-        pytest.param(lambda: saved(changed(**{"model.3.bias": 7})), id="no tensor"),
-        pytest.param(lambda: saved(changed(**{"model.3.bias": torch.zeros(3)})), id="shape"),
+        pytest.param(lambda: b"", "nothing that torch.save writes", id="empty"),
+        pytest.param(lambda: b"PK\x03\x04", "no archive", id="the start of an archive"),
         pytest.param(
-            lambda: saved(changed(**{"model.3.bias": torch.zeros(2, dtype=torch.long)})), id="integers"
+            lambda: saved(state(), _use_new_zipfile_serialization=False), "before version 1.6", id="old"
         ),
+        pytest.param(compressed, "not one that torch.save writes", id="compressed"),
+        pytest.param(lambda: with_scrap("archive/constants.pkl"), "TorchScript", id="TorchScript's entries"),
+        pytest.param(lambda: with_scrap("../outside"), "outside", id="a path that leaves"),
+        pytest.param(lambda: saved([1, 2]), "expected a dict of tensors, got list", id="no dict"),
+        pytest.param(lambda: saved({"model": state()}), "'model' is not expected", id="nested"),
+        pytest.param(lambda: saved({7: torch.zeros(1)}), "a key of type int", id="no name"),
+        pytest.param(lambda: saved(state(extra=torch.zeros(1))), "'extra' is not expected", id="unexpected"),
+        pytest.param(lambda: saved({"model.3.bias": torch.zeros(2)}), "is missing", id="missing"),
+        pytest.param(replaced("model.3.bias", 7), "no plain tensor but int", id="no tensor"),
+        pytest.param(replaced("model.3.bias", torch.zeros(3)), r"got \[3\]", id="shape"),
+        pytest.param(replaced("model.3.bias", torch.zeros(2).long()), "floating dtype", id="integers"),
         pytest.param(
-            lambda: saved(changed(**{"model.0.linear.weight": torch.zeros(4, 4).to_sparse()})), id="sparse"
+            replaced("model.0.linear.weight", torch.ones(4, 4).T[:]), "does not lie in one piece", id="turned"
         ),
+        pytest.param(replaced("model.3.bias", torch.full((2,), torch.nan)), "not finite", id="not finite"),
+        pytest.param(replaced("model.3.bias", torch.zeros(2).half()), "one dtype", id="mixed dtypes"),
         pytest.param(
-            lambda: saved(changed(**{"model.0.linear.weight": expanded()})), id="one number, expanded"
+            replaced("model.3.bias", torch.nn.Parameter(torch.zeros(2))), "Parameter", id="a parameter"
         ),
-        pytest.param(
-            lambda: saved(changed(**{"model.0.linear.weight": torch.ones(4, 4).T[:]})), id="transposed"
-        ),
-        pytest.param(
-            lambda: saved(changed(**{"model.3.bias": torch.full((2,), torch.nan)})), id="not finite"
-        ),
-        pytest.param(lambda: saved(changed(**{"model.3.bias": torch.zeros(2).half()})), id="mixed dtypes"),
-        pytest.param(
-            lambda: saved(changed(**{"model.3.bias": torch.nn.Parameter(torch.zeros(2))})), id="a parameter"
-        ),
+        pytest.param(tied, "some of its blocks are one", id="shared in part"),
     ],
 )
-def test_anything_but_plain_tensors_is_refused(make: Callable[[], bytes]) -> None:
+def test_anything_but_plain_tensors_is_refused(make: Callable[[], bytes], problem: str) -> None:
     """
     Dense, contiguous CPU tensors of the names and shapes of the config, in torch's own plain archive.
     """
-    with pytest.raises(CheckpointError) as caught:
-        load(make())
+    with pytest.raises(CheckpointError, match=problem) as caught:
+        converted(make())
 
     assert caught.value.problems
-
-
-def test_blocks_shared_in_part_are_refused() -> None:
-    """
-    Either all blocks are one, or none is another.
-    """
-    state = collections.OrderedDict(head_of().state_dict())
-    state["model.1.linear.weight"] = state["model.0.linear.weight"]
-    state["model.1.linear.bias"] = state["model.0.linear.bias"]
-
-    with pytest.raises(CheckpointError, match="some of its blocks are one"):
-        load(saved(state))
