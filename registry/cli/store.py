@@ -1,0 +1,144 @@
+"""`specreg store`: what was installed and verified on this machine, as it is remembered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from registry.cli.options import as_json, with_catalog
+from registry.cli.printing import print_facts, print_json, print_table, shown_status
+from registry.errors import SpecregError, UnknownNameError
+from registry.records import HEAD_SEPARATOR
+
+
+@click.group(epilog="Example: specreg store history pico-little--to--pico-draft")
+def store() -> None:
+    """Look into the store of what is here and was verified, or make it anew.
+
+    It is a SQLite file under SPECREG_HOME, or the PostgreSQL database of SPECREG_DATABASE_URL. Files are the
+    truth: without the store everything works, and only the times of verifications are not known.
+    """
+
+
+@store.command(epilog="Example: specreg store show")
+@as_json
+def show(as_json: bool) -> None:
+    """Show where the store is, its schema, and how much it holds."""
+    opened = _opened()
+    if opened is None:
+        document: dict[str, Any] = {"store": _shown_place(), "schema": None}
+        document |= dict.fromkeys(("checkpoints", "files", "verifications"), 0)
+    else:
+        with opened:
+            document = {"store": opened.shown, "schema": opened.revision(), **opened.counts()}
+    if as_json:
+        print_json(document)
+    else:
+        print_facts([*{**document, "schema": document["schema"] or "none yet"}.items()])
+
+
+@store.command(epilog="Example: specreg store rebuild")
+@with_catalog
+@as_json
+def rebuild(catalog: tuple[Path, ...], as_json: bool) -> None:
+    """Make the store anew from the files on this machine.
+
+    A damaged store is set aside, not deleted. Verifications are kept as far as they can still be read.
+    """
+    from registry.shelf import Shelf
+    from registry.storerebuild import rebuild as run
+
+    done = run(Shelf.open(catalog))
+    if as_json:
+        print_json(
+            {
+                "store": done.store,
+                "checkpoints": done.checkpoints,
+                "files": done.files,
+                "verifications": done.verifications,
+                "set_aside": None if done.set_aside is None else str(done.set_aside),
+            }
+        )
+        return
+    if done.set_aside is not None:
+        click.echo(f"The damaged store was set aside: {done.set_aside}")
+    click.echo(
+        f"{done.store}: {done.checkpoints} checkpoints, {done.files} files, {done.verifications} verifications."
+    )
+
+
+@store.command(epilog="Example: specreg store history pico-target")
+@click.argument("name", required=False)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The latest N of each name only.")
+@with_catalog
+@as_json
+def history(name: str | None, limit: int | None, catalog: tuple[Path, ...], as_json: bool) -> None:
+    """Show every verification, or those of NAME, the latest first."""
+    names, unknown = ([None], None) if name is None else _names(name, catalog)
+    opened = _opened()
+    found: list[Any] = []
+    if opened is not None:
+        with opened:
+            for one in names:
+                found += opened.verifications(one, limit=limit)
+    if unknown is not None and not found:
+        raise unknown
+    if as_json:
+        print_json({"verifications": [one.to_json() for one in found]})
+        return
+    if not found:
+        click.echo("No verification yet: `specreg verify` writes one.")
+        return
+    print_table(
+        ("when", "name", "outcome", "faults", "commit", "folder"),
+        [
+            (
+                f"{one.checked_at:%Y-%m-%d %H:%M:%S} UTC",
+                one.name,
+                shown_status("ok" if one.ok else "fail"),
+                "; ".join(one.faults),
+                one.commit,
+                one.folder,
+            )
+            for one in found
+        ],
+    )
+
+
+def _opened() -> Any:
+    """The store, read-only where it may not be written; None where there is none yet."""
+    from registry.errors import StoreError
+    from registry.store import Store
+    from registry.storeplace import store_place
+
+    path = store_place().path
+    if path is not None and not path.exists():
+        return None
+    try:
+        return Store.open()
+    except StoreError as error:
+        if error.reason != "read-only":
+            raise
+        return Store.open(read_only=True)
+
+
+def _shown_place() -> str:
+    from registry.storeplace import store_place
+
+    return store_place().shown
+
+
+def _names(name: str, catalog: tuple[Path, ...]) -> tuple[list[str], SpecregError | None]:
+    """The names that it calls in the catalog; itself where the catalog has none such (any more), and that error."""
+    from registry.names import find_heads, find_model
+    from registry.shelf import Shelf
+
+    known = Shelf.open(catalog).catalog
+    try:
+        if HEAD_SEPARATOR in name:
+            return [head.name for head in find_heads(known, name)], None
+        return [find_model(known, name).alias], None
+    except UnknownNameError as error:
+        return [name], error

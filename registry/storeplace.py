@@ -1,0 +1,83 @@
+"""Where the store is: a SQLite file under SPECREG_HOME, or the PostgreSQL database of SPECREG_DATABASE_URL.
+
+The one place that reads the variable, shared by what writes the store (SQLModel) and what only looks into it
+(the standard library's sqlite3).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from registry.errors import StoreError
+from registry.home import home
+
+URL_VARIABLE: Final = "SPECREG_DATABASE_URL"
+FILE_NAME: Final = "store.db"
+BUSY_TIMEOUT_S: Final = 30.0
+REVISIONS: Final = ("0001", "0002")
+REVISION_TABLE: Final = "specreg_revision"
+"""Of specreg's own name, as all its tables are: a team's database may hold other programs' tables too."""
+
+_REVISION = re.compile(r"[0-9]{4}")
+_POSTGRES = re.compile(r"postgres(?:ql)?(?:\+psycopg)?://")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorePlace:
+    """Where a store is: `path` of a SQLite file, or `url` of a PostgreSQL database with its password in it."""
+
+    path: Path | None = None
+    url: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """For people: the path, or the URL with neither password nor options."""
+        if self.path is not None:
+            return str(self.path)
+        parts = urlsplit(self.url or "")
+        user = f"{parts.username}:***@" if parts.password else f"{parts.username}@" if parts.username else ""
+        host = (parts.netloc.rpartition("@")[2]) or ""
+        return f"postgresql://{user}{host}{parts.path}"
+
+
+def store_place(url: str | None = None, environ: Mapping[str, str] | None = None) -> StorePlace:
+    """Where the store is.
+
+    Args:
+        url: `postgresql://...` or `sqlite:///PATH`; SPECREG_DATABASE_URL, or `store.db` under
+            SPECREG_HOME, when None.
+        environ: Where the variables are looked up; the process's environment when None.
+
+    Raises:
+        StoreError: The URL is of another kind. It is not repeated in the message: it may hold a password.
+    """
+    given = url or (os.environ if environ is None else environ).get(URL_VARIABLE)
+    if not given:
+        return StorePlace(path=home(environ) / FILE_NAME)
+    if given.startswith("sqlite:///") and given.partition("?")[0] != "sqlite:///":
+        return StorePlace(
+            path=Path(given.partition("?")[0].removeprefix("sqlite:///")).expanduser().absolute()
+        )
+    if _POSTGRES.match(given):
+        return StorePlace(url=_POSTGRES.sub("postgresql+psycopg://", given, count=1))
+    raise StoreError(
+        f"{URL_VARIABLE} cannot be used: expected postgresql://USER@HOST/DATABASE or sqlite:///PATH, got an "
+        f"address of the kind {given.partition(':')[0][:20]!r}. Mend it, or unset it.",
+        reason="address",
+        store=URL_VARIABLE,
+    )
+
+
+def is_newer(revision: str) -> bool:
+    """Whether a later specreg wrote that revision.
+
+    >>> is_newer("0001"), is_newer("9999")
+    (False, True)
+    """
+    return bool(_REVISION.fullmatch(revision)) and revision > REVISIONS[-1]
