@@ -1,21 +1,20 @@
 """The only room with a window to the network: the Hub, spoken to through its own client.
 
-The client leaves much open, and `_Wire` settles it for every request that the client makes: time-outs, how
-often a request is made again, where a token may go, what an answer must be like before anything is made of
-it, and one sentence for each way to fail. What was fetched is not trusted: whoever asked for it hashes it.
+Every request of the client goes over the wire of `registry.wire`, of all threads at once. Files come over
+HTTP: the Xet library, where it is installed, would fetch them past the wire with time-outs of its own, and is
+switched off meanwhile. What was fetched is not trusted: whoever asked for it hashes it.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -24,34 +23,39 @@ from huggingface_hub import (
     HfApi,
     constants,
     get_hf_file_metadata,
+    get_token,
     hf_hub_download,
     hf_hub_url,
     is_offline_mode,
     set_client_factory,
 )
-from huggingface_hub.errors import FileMetadataError, HfHubHTTPError
+from huggingface_hub.errors import FileMetadataError
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import WeakFileLock, tqdm  # type: ignore[attr-defined]
 from huggingface_hub.utils import _http as client_room
+from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
-from registry.errors import HubError, HubReason
+from registry.errors import HubError
+from registry.turns import turn
+from registry.wire import Wire, http
 
-BACKOFF_S: tuple[float, ...] = (1.0, 2.0, 4.0)
-CONNECT_S: Final = 20.0
-RECORD_LOCK_S: Final = 60.0
 MAX_LISTED: Final = 10_000
-SAME_PLACE: Final = 3
+MAX_TREE: Final = 100_000
+PARTIAL: Final = "partial"
+LEFTOVER: Final = "leftover"
+UNFINISHED: Final = "models--*/blobs/*.incomplete"
 
-_BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})
-_TOKEN_HOSTS: Final = frozenset({"huggingface.co", "hf.co"})
-_ETAG = re.compile(r'(?:W/)?"?([A-Za-z0-9_-]{1,128})"?')
+# The client's constants, while a window is open.
+_MANNERS: Final[dict[str, Any]] = {
+    "HF_HUB_DISABLE_XET": True,
+    "HF_HUB_DISABLE_TELEMETRY": True,  # it would ask the Hub for a list of programs to tell which one this is
+    "DOWNLOAD_CHUNK_SIZE": 1 << 20,  # what came in whole chunks is on disk, and need not come again
+}
+_AT_MOST: Final = frozenset({"DOWNLOAD_CHUNK_SIZE"})
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_TOKEN = re.compile(r"[\x21-\x7e]*")
 _CLIENT_LOG = logging.getLogger("huggingface_hub")
-_ONE_AT_A_TIME = threading.Lock()  # the client's HTTP settings are the whole process's
-
-# The HTTP library under the client goes by one name in one release of it and by another in the next.
-_http: Any = import_module(HfHubHTTPError.__mro__[1].__module__.partition(".")[0])
+_ONE_AT_A_TIME = threading.Lock()  # the client's settings are the whole process's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +72,12 @@ class RemoteFile:
 
 
 class Hub:
-    """An open window: a context within which the client keeps to our manners.
+    """An open window: a context within which the client keeps to our manners, in as many threads as like.
 
     Args:
-        endpoint: Where the Hub is; as the client has it (HF_ENDPOINT) when None.
         cache: The Hub's cache on this machine.
-        timeout_s: Seconds without a byte after which a request is given up.
+        endpoint: Where the Hub is; as the client has it (HF_ENDPOINT) when None.
+        timeout_s: Seconds without a byte after which a question is given up.
         bars: Whether the client may show its progress bars; it does on a terminal only.
     """
 
@@ -83,7 +87,7 @@ class Hub:
         self.endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
         self.cache = cache
         self._bars = tqdm if bars else _NoBar
-        self._wire = _Wire(self.endpoint, timeout_s)
+        self._wire = Wire(self.endpoint, timeout_s)
         self._api = HfApi(endpoint=self.endpoint)
 
     def __enter__(self) -> Hub:
@@ -91,17 +95,28 @@ class Hub:
             raise self._wire.error("offline")
         if urlsplit(self.endpoint).scheme not in ("http", "https"):
             raise self._wire.error("answer", problem="its address is no http(s) address")
+        if not _TOKEN.fullmatch(get_token() or ""):
+            raise self._wire.error("unsendable")
         _ONE_AT_A_TIME.acquire()
         self._before = client_room._GLOBAL_CLIENT_FACTORY, _CLIENT_LOG.level
         # The wire goes round the client that was set before: its proxies and certificates stay.
         set_client_factory(partial(self._wire.around, self._before[0]))
         _CLIENT_LOG.setLevel(logging.ERROR)  # its warnings hold whole addresses, signatures included
+        self._constants = {name: getattr(constants, name) for name in _MANNERS}
+        for name, value in _MANNERS.items():
+            setattr(constants, name, min(value, self._constants[name]) if name in _AT_MOST else value)
         return self
 
     def __exit__(self, *_: object) -> None:
         set_client_factory(self._before[0])
         _CLIENT_LOG.setLevel(self._before[1])
+        for name, value in self._constants.items():
+            setattr(constants, name, value)
         _ONE_AT_A_TIME.release()
+
+    def stop(self) -> None:
+        """End all transfers of all threads now."""
+        self._wire.stop()
 
     def commit_of(self, repo: str, revision: str) -> str:
         """The commit a branch or tag stands at now: asked, never remembered.
@@ -132,6 +147,22 @@ class Hub:
                     files.append(_remote_file(row, row.path[len(prefix) :]))
         return tuple(files)
 
+    def files_under(self, repo: str, commit: str) -> tuple[RemoteFile, ...]:
+        """Every file of a repository, however deep, named from its root. Names are judged by the caller.
+
+        Raises:
+            HubError: it could not be asked, or the listing makes no sense, more than MAX_TREE entries included.
+        """
+        files: list[RemoteFile] = []
+        with self._asking(repo, commit, "its files"), self._reading():
+            rows = self._api.list_repo_tree(repo, revision=commit, recursive=True)
+            for count, row in enumerate(rows):
+                if count >= MAX_TREE:
+                    raise ValueError(f"more than {MAX_TREE} entries")
+                if isinstance(row, RepoFile):
+                    files.append(_remote_file(row, row.path))
+        return tuple(files)
+
     def has(self, repo: str, commit: str, path: str) -> bool:
         """Whether the Hub serves this file, whatever its listing says."""
         try:
@@ -155,38 +186,104 @@ class Hub:
                 raise self._wire.error("answer", problem="neither an ETag nor a commit came with the file")
         return found.etag
 
-    def fetch(self, repo: str, commit: str, path: str, *, force: bool = False) -> Path:
-        """One file into the Hub's cache, unless it is there; its path in the snapshot. It is not checked.
+    def fetch(self, repo: str, commit: str, path: str) -> Path:
+        """One file into the cache, unless it is there; its path in the snapshot. It is not checked.
 
         Args:
             repo: `org/name`.
             commit: 40 hex digits.
             path: The exact name of the file in the repository.
-            force: Fetch it though the cache holds it.
 
         Raises:
             HubError: it could not be fetched; `reason` tells why.
         """
         with self._asking(repo, commit, path):
-            return Path(
-                hf_hub_download(
-                    repo,
-                    path,
-                    revision=commit,
-                    cache_dir=self.cache,
-                    endpoint=self.endpoint,
-                    force_download=force,
-                    tqdm_class=self._bars,
-                )
+            return self._brought(repo, commit, path, self.cache)
+
+    def stage(
+        self,
+        repo: str,
+        commit: str,
+        path: str,
+        *,
+        into: Path,
+        again: bool = False,
+        meter: Callable[[int], None] | None = None,
+    ) -> Path:
+        """One file into `into`, a cache of the client's kind beside the true one. It is not checked.
+
+        What an earlier transfer left in `into` when it broke off is not fetched again, and what this one
+        leaves, should it break off, is kept there for the next.
+
+        Args:
+            repo, commit, path: As for `fetch`.
+            into: This file's own; nobody else uses it meanwhile.
+            again: This thread asked for it just now, and it broke off: no new time-out begins.
+            meter: Told of the bytes as they come; fewer than none when some have to come again.
+
+        Raises:
+            HubError: it could not be fetched; `reason` tells why.
+        """
+        leftover = into / LEFTOVER
+        with suppress(OSError):
+            (into / PARTIAL).replace(leftover)
+        with self._asking(repo, commit, path, again=again):
+            for unfinished in into.glob(UNFINISHED):
+                unfinished.unlink()
+            begun = leftover if leftover.is_file() else None
+            self._wire.begin(
+                repo, commit, path, leftover=begun, opened=partial(_keep_partial, into), again=True
             )
+            return self._brought(repo, commit, path, into, meter)
+
+    def _brought(
+        self, repo: str, commit: str, path: str, cache: Path, meter: Callable[[int], None] | None = None
+    ) -> Path:
+        bars = self._bars if meter is None else type("_Meter", (_NoBar,), {"told": staticmethod(meter)})
+        return Path(
+            hf_hub_download(
+                repo, path, revision=commit, cache_dir=cache, endpoint=self.endpoint, tqdm_class=bars
+            )
+        )
+
+    def pause(self, seconds: float) -> None:
+        """Wait, unless all is to be stopped."""
+        self._wire.pause(seconds)
 
     @contextmanager
-    def _asking(self, repo: str, revision: str, path: str = "") -> Iterator[None]:
+    def alone(self, path: Path, *, watch: Path, repo: str, what: str) -> Iterator[None]:
+        """Hold the file lock at `path`; waits for another process as long as that one gets on.
+
+        Args:
+            path: The lock's file.
+            watch: The folder where whoever holds the lock writes what comes.
+            repo, what: What is fetched, for messages.
+
+        Raises:
+            HubError: the other process got nowhere for `timeout_s`, or the lock cannot be made.
+        """
+        with ExitStack() as stack:
+            with self._asking(repo, "", what):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    lock = turn(
+                        path,
+                        watch=watch,
+                        timeout_s=self._wire.timeout_s,
+                        looking=partial(self._wire.pause, 0.0),
+                    )
+                except TimeoutError as error:
+                    raise self._wire.error("held") from error
+                stack.push(lock)
+            yield
+
+    @contextmanager
+    def _asking(self, repo: str, revision: str, path: str = "", *, again: bool = False) -> Iterator[None]:
         """Name what is asked for, and turn the client's own errors into sentences."""
-        self._wire.begin(repo, revision, path)
+        self._wire.begin(repo, revision, path, again=again)
         try:
             yield
-        except _http.HTTPError as error:
+        except http.HTTPError as error:
             raise self._wire.error("broken", problem=type(error).__name__) from error
         except FileMetadataError as error:
             raise self._wire.error("answer", problem="the headers of a Hub file were missing") from error
@@ -206,156 +303,20 @@ class Hub:
             raise self._wire.error("answer", problem=f"it cannot be read ({type(error).__name__})") from error
 
 
-def held(path: Path) -> AbstractContextManager[object]:
-    """Hold the file lock at `path`, which other processes wait for, for as long as the context lasts."""
-    return WeakFileLock(path, timeout=RECORD_LOCK_S)
-
-
 class _NoBar(tqdm):  # type: ignore[type-arg,misc,unused-ignore]
-    """The client's progress bar, never shown."""
+    """The client's progress bar, never shown; `told` hears of the bytes instead."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
 
+    @staticmethod
+    def told(count: int) -> None:
+        """Nobody asked."""
 
-class _Wire:
-    """Every request of the client goes through `send`; what is asked for is told by `begin`."""
-
-    def __init__(self, endpoint: str, timeout_s: float) -> None:
-        self.endpoint = endpoint
-        self.timeout_s = timeout_s
-        self.begin("", "", "")
-
-    def begin(self, repo: str, revision: str, path: str) -> None:
-        """What the next requests are about."""
-        self.repo, self.revision, self.path = repo, revision, path
-        self._starts: dict[tuple[str, str], list[float]] = {}
-        self._anew = 0
-
-    def around(self, make: Any) -> Any:
-        """A client of `make` whose requests all go through `send`."""
-        client = make()
-        client.send = partial(self.send, client.send)
-        return client
-
-    def send(self, inner: Any, request: Any, **options: Any) -> Any:
-        """Send one request, again where that may help; return an answer that is fit to be used."""
-        self._require_trusted(request)
-        self._require_progress(request)
-        timeouts = dict.fromkeys(("read", "write", "pool"), self.timeout_s)
-        request.extensions |= {"timeout": {**timeouts, "connect": min(self.timeout_s, CONNECT_S)}}
-        for pause_s in (*BACKOFF_S, None):
-            try:
-                response = inner(request, **options)
-            except _http.TimeoutException as error:
-                raise self.error("timeout") from error
-            except (_http.RemoteProtocolError, _http.ReadError, _http.WriteError) as error:
-                if pause_s is None:
-                    raise self.error("broken", problem=type(error).__name__) from error
-                time.sleep(pause_s)
-                continue
-            except _http.HTTPError as error:
-                raise self.error("unreachable", problem=str(error)) from error
-            if response.status_code < 400:
-                return self._admitted(request, response)
-            response.close()
-            wait_s = max(pause_s or 0.0, _retry_after_s(response))
-            if response.status_code not in _BUSY or pause_s is None or wait_s > self.timeout_s:
-                raise self._refused(request, response, wait_s)
-            time.sleep(wait_s)
-        raise AssertionError("the last round returns or raises")
-
-    def error(self, reason: HubReason, *, problem: str = "", wait_s: float = 0.0) -> HubError:
-        """The error for this reason, in one sentence and a next step. It quotes nothing a server wrote."""
-        where, repo = re.sub("//[^/]*@", "//", self.endpoint), self.repo  # a password may stand there
-        what = f"{self.path} of {repo}" if self.path else repo
-        later = f" It asks to wait {wait_s:.0f} s." if wait_s > self.timeout_s else ""
-        sentences: dict[HubReason, str] = {
-            "offline": "The Hub was not asked, because HF_HUB_OFFLINE is set. Unset it to download.",
-            "unreachable": f"{where} cannot be reached: {problem}. "
-            "Check the network, the proxy and HF_ENDPOINT.",
-            "timeout": f"{where} sent nothing for {self.timeout_s:g} s when asked for {what}. "
-            "Try again, or wait longer with --timeout.",
-            "broken": f"The transfer of {what} from {where} broke off: {problem}. Try again.",
-            "disk": f"{what} could not be written to the Hub's cache: {problem}. "
-            "Mend that, or point HF_HOME elsewhere.",
-            "answer": f"{where} does not answer as the Hub does, asked for {what}: {problem}. "
-            "Check HF_ENDPOINT, and whether a proxy or a sign-in page stands between.",
-            "busy": f"{where} turns requests away for now (429).{later} Try again later.",
-            "server": f"{where} failed when asked for {what} ({problem}).{later} "
-            "The fault is on its side: try again later.",
-            "repository": f"{where} shows no repository {repo}: there is none, or it is private. "
-            "Check its name in the catalog; for a private one, `hf auth login` first.",
-            "revision": f"{repo} has no revision {self.revision}. "
-            "Check `revision` in the catalog, and the commit in its lock.",
-            "file": f"{repo} has no {self.path} at {self.revision}. "
-            "Check its path and revision in the catalog.",
-            "gated": f"{repo} is gated. Ask for access at {where}/{repo}, then `hf auth login`.",
-            "token": f"{where} does not accept the token it was sent (401). `hf auth login` stores another.",
-            "forbidden": f"{where} forbids to read {repo} (403). "
-            "Use a token with the right to read it: `hf auth login`.",
-        }
-        return HubError(sentences[reason], reason=reason, endpoint=where, repo=repo)
-
-    def _refused(self, request: Any, response: Any, wait_s: float) -> HubError:
-        status = response.status_code
-        known: dict[str, HubReason] = {
-            "GatedRepo": "gated",
-            "RepoNotFound": "repository",
-            "RevisionNotFound": "revision",
-            "EntryNotFound": "file",
-        }
-        by_status: dict[int, HubReason] = {403: "forbidden", 429: "busy"}
-        by_status[404] = "file" if self.path else "repository"
-        # Without a token 401 stands for all that is private or does not exist.
-        by_status[401] = "token" if "authorization" in request.headers else "repository"
-        reason = known.get(response.headers.get("X-Error-Code", "")) or by_status.get(status)
-        if reason is None:
-            reason = "server" if status in _BUSY or status >= 500 else "answer"
-        return self.error(reason, problem=f"status {status}", wait_s=wait_s)
-
-    def _require_trusted(self, request: Any) -> None:
-        """A next page may be anywhere; the token goes to the endpoint and the public Hub alone."""
-        if "authorization" not in request.headers:
-            return
-        home, there = _http.URL(self.endpoint), request.url
-        same = (there.scheme, there.host, there.port) == (home.scheme, home.host, home.port)
-        if not same and not (there.scheme == "https" and there.host in _TOKEN_HOSTS):
-            raise self.error("answer", problem="it leads elsewhere, and the token was not sent there")
-
-    def _require_progress(self, request: Any) -> None:
-        """The client resumes without end: give up where one place was begun at often, or for long."""
-        if request.method != "GET":
-            return
-        begun = self._starts.setdefault((str(request.url), request.headers.get("Range", "")), [])
-        begun.append(time.monotonic())
-        if len(begun) > 1 and begun[-1] - begun[0] >= self.timeout_s:
-            raise self.error("timeout")
-        if len(begun) > SAME_PLACE:
-            raise self.error("broken", problem=f"{SAME_PLACE} times at the same byte")
-
-    def _admitted(self, request: Any, response: Any) -> Any:
-        """The answer, unless its headers would lead the client astray."""
-        headers = response.headers
-        problem = ""
-        if request.url.path.startswith(f"{urlsplit(self.endpoint).path}/api/"):
-            if "json" not in headers.get("Content-Type", "").lower():
-                problem = "JSON was due, and something else came"
-        elif request.method == "HEAD":
-            etag = headers.get("X-Linked-Etag") or headers.get("ETag")
-            if etag is not None and not _ETAG.fullmatch(etag):
-                problem = "its ETag is no plain word"
-            elif headers.get("X-Repo-Commit", self.revision) != self.revision:
-                problem = f"the file is said to be of another commit than {self.revision}"
-        elif "Range" in request.headers and response.status_code == 200:
-            self._anew += 1  # the client would go on for ever with a server that knows no ranges
-            if self._anew > SAME_PLACE:
-                response.close()
-                raise self.error("broken", problem=f"it began anew {self._anew} times")
-        if problem:
-            response.close()
-            raise self.error("answer", problem=problem)
-        return response
+    def update(self, n: float | None = 1) -> bool | None:
+        """So many bytes came."""
+        type(self).told(int(n or 0))
+        return None
 
 
 def _remote_file(row: RepoFile, name: str) -> RemoteFile:
@@ -373,6 +334,10 @@ def _remote_file(row: RepoFile, name: str) -> RemoteFile:
     )
 
 
-def _retry_after_s(response: Any) -> float:
-    value = response.headers.get("Retry-After", "").strip()
-    return float(value) if value.isascii() and value.isdigit() and len(value) < 9 else 0.0
+def _keep_partial(into: Path) -> None:
+    """Give the file that the client is about to write a second name, which outlives a broken transfer."""
+    partial_file = into / PARTIAL
+    with suppress(OSError):  # a disk that knows no second names: then all of it comes again
+        partial_file.unlink(missing_ok=True)
+        for written in into.glob(UNFINISHED):
+            os.link(written, partial_file)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
+from registry.cli.bars import Bars
 from registry.cli.options import as_json, with_catalog, with_narrowing
 from registry.cli.printing import print_json
 from registry.records import HEAD_SEPARATOR
 
 
 @click.command(epilog="Example: specreg download qwen3-0.6b qwen3-14b --dry-run")
-@click.argument("names", nargs=-1, required=True, metavar="SOURCE TARGET | HEAD...")
+@click.argument("names", nargs=-1, metavar="SOURCE TARGET | HEAD...")
+@click.option("--all", "every", is_flag=True, help="Every head of the catalog.")
 @click.option("--models", is_flag=True, help="The base models as well.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be fetched, and how many bytes.")
 @click.option(
@@ -24,7 +27,7 @@ from registry.records import HEAD_SEPARATOR
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="Give up after so long without a byte.",
+    help="Give up after so long without a byte, waits and retries included.",
 )
 @with_narrowing
 @with_catalog
@@ -32,6 +35,7 @@ from registry.records import HEAD_SEPARATOR
 def download(
     *,
     names: tuple[str, ...],
+    every: bool,
     models: bool,
     dry_run: bool,
     timeout_s: float,
@@ -41,45 +45,57 @@ def download(
 ) -> None:
     """Fetch and check the heads of the chain from SOURCE to TARGET, or the heads named (A--to--B[/RUN]).
 
-    Files go into the Hub's own cache, at one commit, and every byte is compared with catalog.lock, or with
-    the Hub's digests where that has no entry. What is here and as recorded is not fetched again. Ends with 1
-    when a file is not what it should be, with 2 when the Hub could not be asked.
+    Files go into the Hub's own cache, at one commit, several at once, and every byte is compared with
+    catalog.lock, or with the Hub's digests where that has no entry. A head is linked into the cache when all
+    of its files are right. What is here and as recorded is not fetched again, and what broke off is gone on
+    with. Ends with 1 when a file is not what it should be, with 2 when the Hub could not be asked.
     """
     from registry.download import download as run
     from registry.shelf import Shelf
 
     shelf = Shelf.open(catalog)
-    heads, joined = _chosen(shelf, names, narrowing)
-    report = run(
-        shelf,
-        heads,
-        joined if models else (),
-        dry_run=dry_run,
-        timeout_s=timeout_s,
-        progress=None if as_json else _print_file,
-        bars=sys.stdout.isatty() and not as_json,
-    )
+    heads, joined = _chosen(shelf, names, narrowing, every=every)
+    with ExitStack() as stack:
+        bars = stack.enter_context(Bars()) if sys.stderr.isatty() and not (as_json or dry_run) else None
+        report = run(
+            shelf,
+            heads,
+            joined if models else (),
+            dry_run=dry_run,
+            quick=True,
+            timeout_s=timeout_s,
+            progress=None if as_json or (sys.stdout.isatty() and bars) else _print_file,
+            meter=None if bars is None else bars.told,
+            bars=False,
+        )
     if as_json:
         print_json(report.to_json())
     else:
         _print_summary(report)
 
 
-def _chosen(shelf: Any, names: tuple[str, ...], narrowing: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+def _chosen(
+    shelf: Any, names: tuple[str, ...], narrowing: dict[str, Any], *, every: bool
+) -> tuple[list[Any], list[Any]]:
     """The heads that the names call, and the models that these join."""
     from registry.names import find_heads
     from registry.pipeline import find_chain
 
-    if all(HEAD_SEPARATOR in name for name in names):
+    if every and names:
+        raise click.UsageError("--all stands for every head: give no names with it.")
+    if every or (names and all(HEAD_SEPARATOR in name for name in names)):
         if any(narrowing.values()):
             raise click.UsageError(
                 "--length, --via and --run choose a chain: give SOURCE and TARGET with them."
             )
-        heads = [head for name in names for head in find_heads(shelf.catalog, name)]
+        named = [head for name in names for head in find_heads(shelf.catalog, name)]
+        heads = list(shelf.catalog.heads) if every else named
         aliases = dict.fromkeys(alias for head in heads for alias in (head.source, head.target))
         return heads, [shelf.catalog.models[alias] for alias in aliases]
     if len(names) != 2 or any(HEAD_SEPARATOR in name for name in names):
-        raise click.UsageError("Give two models, SOURCE and TARGET, or one or more heads (A--to--B[/RUN]).")
+        raise click.UsageError(
+            "Give two models, SOURCE and TARGET, or one or more heads (A--to--B[/RUN]), or --all."
+        )
     chain = find_chain(shelf, *names, **{**narrowing, "via": narrowing["via"] or None})
     return list(chain.heads), list(chain.models)
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import constants
 
-from registry import hub as hub_module
+from registry import fetching, wire
 from registry.catalog import parse_catalog
 from registry.download import DownloadReport, download
 from registry.home import downloaded_lock_path
-from registry.lock import Lock, read_lock
+from registry.lock import Lock, lock_folder, read_lock
 from registry.records import Head
 from registry.shelf import Shelf
 from tests.hub.server import LocalHub
@@ -103,6 +107,28 @@ class Machine:
         folder = self.cache / "models--org--heads" / "blobs"
         return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
+    def crowd(self, job: str, **facts: Any) -> dict[str, Any]:
+        """A job of `tests.hub.crowd`, in processes of its own; `errors` is what they wrote to stderr."""
+        catalog = self.folder / "catalog.yaml"
+        catalog.write_text(facts.pop("text", CATALOG))
+        truth = {
+            head.name: lock_folder(
+                self.hub.root / REPO / head.folder, commit=self.hub.commit(REPO)
+            ).model_dump()
+            for head in self.catalog.heads
+        }
+        given = {"job": job, "catalog": str(catalog), "truth": truth, "seed": 7, **facts}
+        outcome = subprocess.run(
+            [sys.executable, "-m", "tests.hub.crowd", json.dumps(given)],
+            env={**os.environ, "HF_ENDPOINT": self.hub.endpoint},
+            cwd=Path(__file__).parent.parent.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert outcome.returncode == 0, outcome.stderr
+        return {**json.loads(outcome.stdout), "errors": outcome.stderr.splitlines()}
+
     def outside(self) -> set[str]:
         """What lies beside the cache, the state and what is served."""
         return {path.name for path in self.folder.iterdir()} - {"cache", "state", "served"}
@@ -116,6 +142,7 @@ def machine(tmp_path: Path, hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> M
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setenv("SPECREG_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(hub_module, "BACKOFF_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(wire, "BACKOFF_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(fetching, "PAUSES_S", (0.01, 0.01))
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1_000)  # resumed is what came in whole chunks
     return Machine(tmp_path, hub)

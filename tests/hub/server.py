@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,27 @@ Rows = list[dict[str, Any]]
 def git_sha1(content: bytes) -> str:
     """The name git gives to these bytes."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def digests_of(file: Path) -> tuple[str, str]:
+    """sha256 and git's name of a file's bytes."""
+    status = file.stat()
+    return _digests(file, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1_000)
+def _digests(file: Path, *_stamp: int) -> tuple[str, str]:
+    whole = hashlib.sha256()
+    git = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            whole.update(chunk)
+            git.update(chunk)
+    return whole.hexdigest(), git.hexdigest()
+
+
+def _same(_path: str, content: bytes) -> bytes:
+    return content
 
 
 @dataclass(kw_only=True)
@@ -37,7 +61,7 @@ class Refusal:
 class Faults:
     """What goes wrong; nothing does at first."""
 
-    body: Callable[[str, bytes], bytes] = lambda _path, content: content
+    body: Callable[[str, bytes], bytes] = _same
     ranged: Callable[[bytes], bytes] = lambda content: content
     rows: Callable[[Rows], Rows] = lambda rows: rows
     etag: Callable[[str, str], str] = lambda _path, etag: etag
@@ -50,6 +74,19 @@ class Faults:
     ranges_ignored: bool = False
     stalled: str = ""
     refusals: list[Refusal] = field(default_factory=list)
+    moved: dict[str, str] = field(default_factory=dict)
+    xet_hash: str | None = None
+    pace_s: float = 0.0
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(
+            sys.exc_info()[1], ConnectionError
+        ):  # a client that was killed is none of its faults
+            super().handle_error(request, client_address)
 
 
 class LocalHub:
@@ -69,7 +106,7 @@ class LocalHub:
 
             local = hub
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"
@@ -95,12 +132,23 @@ class LocalHub:
         """The commit `main` stands at: it changes with any byte of the repository."""
         whole = hashlib.sha1(repo.encode(), usedforsecurity=False)
         for path in self.files(repo):
-            whole.update(path.encode() + (self.root / repo / path).read_bytes())
+            whole.update(path.encode() + digests_of(self.root / repo / path)[0].encode())
         return whole.hexdigest()
 
-    def files(self, repo: str) -> list[str]:
+    def keep(self, repo: str) -> str:
+        """Go on serving a repository as it is now by its commit, whatever becomes of `main`; that commit."""
+        commit = self.commit(repo)
+        shutil.copytree(self.root / repo, self.root / ".kept" / commit / repo, dirs_exist_ok=True)
+        return commit
+
+    def root_at(self, repo: str, revision: str) -> Path:
+        """Where a revision's files are."""
+        kept = self.root / ".kept" / revision
+        return kept if (kept / repo).is_dir() else self.root
+
+    def files(self, repo: str, revision: str = "main") -> list[str]:
         """All files of a repository."""
-        folder = self.root / repo
+        folder = self.root_at(repo, revision) / repo
         return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
@@ -131,6 +179,10 @@ class _Handler(BaseHTTPRequestHandler):
                 extra = {"X-Error-Code": refusal.code} if refusal.code else {}
                 self._send(refusal.status, b"no", {**refusal.headers, **extra})
                 return
+        for old, new in faults.moved.items():
+            if f"/{old}/" in f"{path}/":
+                self._send(307, b"", {"Location": self.path.replace(old, new)})
+                return
         parts = path.strip("/").split("/")
         if parts[:2] == ["api", "models"]:
             self._answer_api("/".join(parts[2:4]), parts[4:], parse_qs(address.query))
@@ -143,7 +195,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not (self.local.root / repo).is_dir():
             self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
             return False
-        if revision not in ("main", self.local.commit(repo)):
+        if (
+            revision not in ("main", self.local.commit(repo))
+            and self.local.root_at(repo, revision) == self.local.root
+        ):
             self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
             return False
         return True
@@ -158,32 +213,30 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, json.dumps(body).encode(), headers)
             return
         folder = "/".join(rest[2:])
-        rows = faults.rows(self._rows(repo, folder))
-        if folder and not (hub.root / repo / folder).is_dir():
+        recursive = query.get("recursive", ["False"])[0].lower() == "true"
+        root = hub.root_at(repo, rest[1])
+        rows = faults.rows(self._rows(repo, rest[1], folder, recursive=recursive))
+        if folder and not (root / repo / folder).is_dir():
             self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
             return
         start = int(query.get("cursor", ["0"])[0])
         if start + faults.page < len(rows) and not faults.link_lost:
             target = f"{hub.endpoint}{urlsplit(self.path).path}?cursor={start + faults.page}"
+            target += "&recursive=True" if recursive else ""
             headers["Link"] = f'<{faults.link or target}>; rel="next"'
         self._send(200, json.dumps(rows[start : start + faults.page]).encode(), headers)
 
-    def _rows(self, repo: str, folder: str) -> Rows:
+    def _rows(self, repo: str, revision: str, folder: str, *, recursive: bool) -> Rows:
         prefix = f"{folder}/" if folder else ""
         rows: Rows = []
-        for path in self.local.files(repo):
-            if not path.startswith(prefix) or "/" in path[len(prefix) :]:
+        for path in self.local.files(repo, revision):
+            if not path.startswith(prefix) or ("/" in path[len(prefix) :] and not recursive):
                 continue
-            content = (self.local.root / repo / path).read_bytes()
-            row: dict[str, Any] = {
-                "type": "file",
-                "path": path,
-                "size": len(content),
-                "oid": git_sha1(content),
-            }
+            file = self.local.root_at(repo, revision) / repo / path
+            size, (sha256, git) = file.stat().st_size, digests_of(file)
+            row: dict[str, Any] = {"type": "file", "path": path, "size": size, "oid": git}
             if path.endswith(LFS_SUFFIXES):
-                sha256 = hashlib.sha256(content).hexdigest()
-                row["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
+                row["lfs"] = {"oid": sha256, "size": size, "pointerSize": 134}
             rows.append(row)
         return rows
 
@@ -191,39 +244,67 @@ class _Handler(BaseHTTPRequestHandler):
         hub, faults = self.local, self.local.faults
         if not self._known(repo, revision):
             return
-        file = hub.root / repo / path
+        file = hub.root_at(repo, revision) / repo / path
         if not file.is_file():
             self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
             return
-        content = file.read_bytes()
-        commit = faults.commit or hub.commit(repo)
+        sha256, git = digests_of(file)
+        size = file.stat().st_size if faults.body is _same else len(faults.body(path, file.read_bytes()))
+        kept = revision if hub.root_at(repo, revision) != hub.root else ""
+        commit = faults.commit or kept or hub.commit(repo)
+        headers = {"X-Repo-Commit": commit}
+        if faults.xet_hash is not None:
+            headers |= {"X-Xet-Hash": faults.xet_hash, "X-Xet-Refresh-Route": f"{hub.endpoint}/api/xet"}
         if path.endswith(LFS_SUFFIXES):
-            self._send(
-                302,
-                b"",
-                {
-                    "Location": f"http://localhost:{hub.port}/cdn/{repo}/{path}",
-                    "X-Repo-Commit": commit,
-                    "X-Linked-Etag": f'"{faults.etag(path, hashlib.sha256(content).hexdigest())}"',
-                    "X-Linked-Size": str(len(faults.body(path, content))),
-                },
-            )
+            headers["Location"] = f"http://localhost:{hub.port}/cdn/{repo}/{path}"
+            if file.is_relative_to(hub.root / ".kept"):
+                headers["Location"] = (
+                    f"http://localhost:{hub.port}/cdn/{file.relative_to(hub.root).as_posix()}"
+                )
+            headers["X-Linked-Etag"] = f'"{faults.etag(path, sha256)}"'
+            headers["X-Linked-Size"] = str(size)
+            self._send(302, b"", headers)
             return
-        self._send_file(
-            file, path, {"X-Repo-Commit": commit, "ETag": f'"{faults.etag(path, git_sha1(content))}"'}
-        )
+        self._send_file(file, path, {**headers, "ETag": f'"{faults.etag(path, git)}"'})
 
     def _send_file(self, file: Path, path: str, headers: dict[str, str]) -> None:
         faults = self.local.faults
-        content = faults.body(path, file.read_bytes())
         asked = self.headers.get("Range")
+        if asked is None and faults.body is _same and not faults.cuts:
+            self._stream(file, headers)
+            return
+        content = faults.body(path, file.read_bytes())
         self.local.ranges += [asked] if asked else []
         if asked and not faults.ranges_ignored:
             start = int(asked.removeprefix("bytes=").rstrip("-"))
+            if start >= len(content):
+                self._send(416, b"", {"Content-Range": f"bytes */{len(content)}"})
+                return
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
             self._send(206, faults.ranged(content[start:]), headers)
             return
         self._send(200, content, headers)
+
+    def _stream(self, file: Path, headers: dict[str, str]) -> None:
+        self.send_response(200)
+        for name, value in {**headers, "Content-Length": str(file.stat().st_size)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 16):
+                if not self._write(chunk):
+                    return
+                time.sleep(self.local.faults.pace_s)
+
+    def _write(self, content: bytes) -> bool:
+        try:
+            self.wfile.write(content)
+        except ConnectionError:  # whoever asked has gone
+            self.close_connection = True
+            return False
+        return True
 
     def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
@@ -234,10 +315,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         cuts = self.local.faults.cuts
-        if cuts and status in (200, 206) and "/api/" not in self.path:
+        if cuts and status in (200, 206) and self.path.endswith(LFS_SUFFIXES):
             self.wfile.write(content[: cuts.pop(0)])
             self.wfile.flush()
             time.sleep(0.01)
             self.close_connection = True
             return
-        self.wfile.write(content)
+        self._write(content)

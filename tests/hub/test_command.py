@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import pty
+import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from registry.catalog import load_catalog
 from registry.cli.download import download
+from registry.errors import HubError
 from tests.hub.conftest import CATALOG, EDGE, REPO, Machine
 from tests.hub.server import LocalHub, Refusal
+from tests.registry.stored import write_head
 
-PROGRAM = "from registry.cli import main; main()"
+PROGRAM = (  # a background job is born deaf to interrupts
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from registry.cli import main; main()"
+)
+TOKEN = "hf_" + "secret" * 6
 
 
-def run(machine: Machine, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command against the machine's hub."""
+def command(machine: Machine, *arguments: str, **environ: str) -> tuple[list[str], dict[str, str]]:
+    """The command against the machine's hub, and its environment."""
     (machine.folder / "catalog.yaml").write_text(CATALOG)
     whole = {
         **os.environ,
@@ -27,8 +41,13 @@ def run(machine: Machine, *arguments: str, **environ: str) -> subprocess.Complet
         "SPECREG_CATALOG": str(machine.folder / "catalog.yaml"),
         **environ,
     }
-    command = [sys.executable, "-c", PROGRAM, "download", *arguments]
-    return subprocess.run(command, env=whole, capture_output=True, text=True, check=False, timeout=900)
+    return [sys.executable, "-c", PROGRAM, *arguments], whole
+
+
+def run(machine: Machine, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run `specreg download`."""
+    program, whole = command(machine, "download", *arguments, **environ)
+    return subprocess.run(program, env=whole, capture_output=True, text=True, check=False, timeout=900)
 
 
 def test_the_heads_of_a_chain_are_downloaded(machine: Machine, hub: LocalHub) -> None:
@@ -64,20 +83,162 @@ def test_a_refusal_is_one_sentence_and_exit_2(machine: Machine, hub: LocalHub) -
     assert "hf_x" not in outcome.stderr + outcome.stdout
 
 
-def test_two_processes_lose_no_record(machine: Machine) -> None:
+def test_every_head_of_the_catalog_is_downloaded(machine: Machine, hub: LocalHub) -> None:
     """
-    Two downloads at once both end up in the record.
+    `--all` brings what the Hub holds, side by side, and tells of what is shipped that it is here.
     """
-    from concurrent.futures import ThreadPoolExecutor
+    builtin = [head for head in load_catalog().heads if head.from_ == "specdecpp"]
+    for head in builtin:
+        write_head(hub.root / "ArcticHuaji" / "specdecpp-acc-heads" / head.folder)
 
-    from registry.home import downloaded_lock_path
-    from registry.lock import read_lock
+    outcome = run(machine, "--all", "--json")
 
-    with ThreadPoolExecutor(2) as pool:
-        outcomes = list(pool.map(lambda name: run(machine, name), [EDGE, "b--to--c"]))
+    heads = json.loads(outcome.stdout)["heads"]
+    assert {head["name"] for head in heads if head["source"] == "hub"} == {
+        *(head.name for head in (*builtin, *machine.catalog.heads)),
+    }
+    assert {head["source"] for head in heads if head["name"].startswith("pico")} == {"package"}
+    assert all(file["status"] == "fetched" for head in heads for file in head["files"])
 
-    assert [outcome.stderr for outcome in outcomes] == ["", ""]
-    assert set(read_lock(downloaded_lock_path()).heads) == {EDGE, "b--to--c/pickled"}
+
+def test_bars_are_drawn_on_a_terminal(machine: Machine, hub: LocalHub) -> None:
+    """
+    People see a bar for each file that is coming, and at the end what was done.
+    """
+    hub.put(REPO, f"{EDGE}/model.safetensors", bytes(range(256)) * 4_000)
+    hub.faults.pace_s = 0.05
+    program, whole = command(machine, "download", EDGE, TERM="xterm", COLUMNS="120")
+    mine, its = pty.openpty()
+    with subprocess.Popen(program, env=whole, stdin=its, stdout=its, stderr=its):
+        os.close(its)
+        shown = b""
+        with suppress(OSError):  # how a terminal ends
+            while piece := os.read(mine, 4_096):
+                shown += piece
+    os.close(mine)
+
+    assert f"{EDGE}/model.safetensors".encode() in shown
+    assert b"MB" in shown
+    assert b"2 fetched, " in shown
+    assert b"Traceback" not in shown
+
+
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_what_was_broken_off_is_gone_on_with(
+    machine: Machine, hub: LocalHub, sign: signal.Signals, code: int
+) -> None:
+    """
+    Killed or interrupted, the next download asks for the rest alone, and leaves nothing lying about.
+    """
+    content = bytes(range(256)) * 20_000
+    hub.put(REPO, f"{EDGE}/model.safetensors", content)
+    hub.faults.pace_s = 0.02
+    program, whole = command(machine, "download", EDGE)
+    with subprocess.Popen(program, env=whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        name = hashlib.sha256(b"model.safetensors").hexdigest()[:8]
+        while not any(
+            path.stat().st_size for path in machine.cache.glob(f"models--*/.specreg-*/{name}/partial")
+        ):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(sign)
+        process.communicate()
+    assert process.returncode == code
+    assert not machine.snapshot.exists()
+
+    hub.faults.pace_s = 0.0
+    machine.download()
+
+    begun = [int(span.removeprefix("bytes=").rstrip("-")) for span in hub.ranges]
+    assert len(begun) == 1
+    assert 0 < begun[0] < len(content)
+    assert (machine.snapshot / "model.safetensors").read_bytes() == content
+    assert not list((machine.cache / "models--org--heads").glob(".specreg*"))
+
+
+@pytest.mark.parametrize("where", ["/revision/", "/cdn/"])
+def test_an_interrupt_does_not_wait_for_a_stalled_hub(machine: Machine, hub: LocalHub, where: str) -> None:
+    """
+    Who interrupts gets the prompt back at once, though the Hub says nothing.
+    """
+    hub.faults.stalled = where
+    program, whole = command(machine, "download", EDGE)
+    with subprocess.Popen(program, env=whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not any(where in request for request in hub.requests):
+            assert process.poll() is None
+            time.sleep(0.01)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+
+    assert (process.returncode, errors.strip()) == (130, b"specreg: Interrupted.")
+    assert time.monotonic() - begun < 10  # stalled it is for twice as long
+
+
+@pytest.mark.parametrize("size", [5_000, 102_400, 1_000_000], ids=["shorter", "as-long", "longer"])
+def test_a_leftover_of_other_bytes_is_found_out(machine: Machine, hub: LocalHub, size: int) -> None:
+    """
+    Whatever lies there from an earlier transfer, the whole is hashed, and fetched anew if need be.
+    """
+    content = bytes(range(256)) * 400
+    hub.put(REPO, f"{EDGE}/model.safetensors", content)
+    machine.download()
+    (machine.snapshot / "model.safetensors").resolve().unlink()
+    staging = next((machine.cache / ".locks").rglob("specreg-*")).stem
+    name = hashlib.sha256(b"model.safetensors").hexdigest()[:8]
+    into = machine.cache / "models--org--heads" / f".{staging}" / name
+    into.mkdir(parents=True)
+    (into / "partial").write_bytes(b"?" * size)
+
+    machine.download()
+
+    assert hub.ranges == [f"bytes={size}-"]
+    assert (machine.snapshot / "model.safetensors").read_bytes() == content
+    assert not into.parent.exists()
+
+
+def test_a_full_disk_is_said(machine: Machine, hub: LocalHub) -> None:
+    """
+    Where no more bytes can be written, that is the reason given, and nothing is installed.
+    """
+    hub.put(REPO, f"{EDGE}/model.safetensors", bytes(range(256)) * 4_000)
+
+    told = machine.crowd("crowd", children=1, limit_bytes=200_000)
+
+    assert told["codes"] == [1]
+    assert re.search("could not be written to the Hub's cache: File too large", " ".join(told["errors"]))
+    assert not machine.snapshot.exists()
+
+
+def test_a_disk_that_is_too_small_is_said_before(
+    machine: Machine, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Nothing is fetched that there is no room for.
+    """
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
+
+    with pytest.raises(HubError, match="it needs 715 bytes, and 10 are free"):
+        machine.download()
+
+    assert not [request for request in hub.requests if request.startswith("GET /cdn/")]
+
+
+@pytest.mark.parametrize("refusals", [[], [Refusal(status=401)]], ids=["taken", "refused"])
+def test_a_token_is_left_nowhere(machine: Machine, hub: LocalHub, refusals: list[Refusal]) -> None:
+    """
+    Neither what is printed, tracebacks included, nor any file that is written holds it.
+    """
+    hub.faults.refusals = refusals
+
+    outcome = run(machine, EDGE, "--debug", HF_TOKEN=TOKEN, HF_DEBUG="1", HF_HUB_VERBOSITY="debug")
+
+    assert {f"Bearer {TOKEN}", None} >= {token for _, token in hub.tokens} >= {f"Bearer {TOKEN}"}
+    assert ("Traceback" in outcome.stderr) == bool(refusals)
+    assert TOKEN not in outcome.stdout + outcome.stderr
+    for path in machine.folder.rglob("*"):
+        assert TOKEN not in str(path)
+        assert not path.is_file() or TOKEN.encode() not in path.read_bytes()
 
 
 def test_planning_loads_no_network_library() -> None:
@@ -95,8 +256,8 @@ def test_planning_loads_no_network_library() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["a"], ["a", "b", "c"], [EDGE, "b"], [EDGE, "--run", "x"], []],
-    ids=["one-model", "three-models", "mixed", "narrowed-head", "nothing"],
+    [["a"], ["a", "b", "c"], [EDGE, "b"], [EDGE, "--run", "x"], [], ["--all", EDGE], ["--all", "--run", "x"]],
+    ids=["one-model", "three-models", "mixed", "narrowed-head", "nothing", "all-and-one", "narrowed-all"],
 )
 def test_names_that_make_no_request_are_wrong_usage(arguments: list[str], tmp_path: Path) -> None:
     """

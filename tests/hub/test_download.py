@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -186,4 +188,121 @@ def test_progress_is_told_of_every_file(machine: Machine, hub: LocalHub) -> None
         progress=lambda outcome, file: told.append((outcome.name, file.path)),
     )
 
-    assert told == [(EDGE, "config.json"), (EDGE, "model.safetensors")]
+    assert sorted(told) == [(EDGE, "config.json"), (EDGE, "model.safetensors")]
+
+
+def test_a_lock_without_a_commit_is_found_again(machine: Machine, hub: LocalHub) -> None:
+    """
+    Digests alone pin the bytes; the branch's commit is kept as the client keeps it, and asked for once.
+    """
+    machine.lock = machine.lock.with_head(EDGE, lock_folder(hub.root / REPO / EDGE))
+
+    machine.download()
+
+    assert machine.shelf.head_place(machine.head()).folder == machine.snapshot
+    assert not downloaded_lock_path().exists()
+    hub.requests.clear()
+    assert machine.download().moved_bytes == 0
+    assert hub.requests == []
+
+
+def test_a_branch_that_another_tool_fetched_earlier_does_not_hide_a_head(
+    machine: Machine, hub: LocalHub
+) -> None:
+    """
+    `refs/main` of an older day gives way to what the Hub says now.
+    """
+    refs = machine.cache / "models--org--heads" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text("0" * 40)
+    machine.lock = machine.lock.with_head(EDGE, lock_folder(hub.root / REPO / EDGE))
+
+    machine.download()
+
+    assert (refs / "main").read_text() == hub.commit(REPO)
+    assert machine.shelf.head_place(machine.head()).folder == machine.snapshot
+
+
+def test_a_pinned_download_leaves_the_branch_alone(machine: Machine, hub: LocalHub) -> None:
+    """
+    A commit says nothing of where `main` stands.
+    """
+    entry = lock_folder(hub.root / REPO / EDGE, commit=hub.commit(REPO))
+    machine.lock = machine.lock.with_head(EDGE, entry)
+
+    machine.download()
+
+    assert not (machine.cache / "models--org--heads" / "refs").exists()
+
+
+def test_the_client_finds_what_was_downloaded(machine: Machine, hub: LocalHub) -> None:
+    """
+    The cache is as the client lays it out: it takes our files for its own, and sees nothing odd.
+    """
+    from huggingface_hub import scan_cache_dir, try_to_load_from_cache
+
+    machine.download()
+
+    path = f"{EDGE}/model.safetensors"
+    found = try_to_load_from_cache(REPO, path, cache_dir=machine.cache, revision=hub.commit(REPO))
+    scan = scan_cache_dir(machine.cache)
+    assert found == str(machine.snapshot / "model.safetensors")
+    assert (scan.warnings, scan.size_on_disk) == ([], sum(blob.stat().st_size for blob in blobs(machine)))
+
+
+def blobs(machine: Machine) -> list[Path]:
+    """All blobs."""
+    return list((machine.cache / "models--org--heads" / "blobs").iterdir())
+
+
+def test_stamps_spare_the_hash_and_no_more(machine: Machine, hub: LocalHub) -> None:
+    """
+    A quick download believes a stamp as long as inode, size and times stay; any other hashes.
+    """
+    machine.download()
+    weights = (machine.snapshot / "model.safetensors").resolve()
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    before = weights.stat()
+    weights.write_bytes(content)
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))  # the time of change still tells
+
+    report = download(machine.shelf, [machine.head()], endpoint=hub.endpoint, bars=False, quick=True)
+
+    assert {file.path: file.status for file in report.files}["model.safetensors"] == "fetched"
+
+
+def test_a_stamp_is_not_believed_by_others(machine: Machine, hub: LocalHub) -> None:
+    """
+    Even where a stamp says that all is well, a download that is not quick hashes and mends.
+    """
+    machine.download()
+    weights = (machine.snapshot / "model.safetensors").resolve()
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    for stamp in (machine.folder / "state" / "stamps").iterdir():  # as if nothing had told of the change
+        content = json.loads(stamp.read_bytes())
+        status = Path(content["path"]).stat()
+        content["stamp"] = [
+            *(status.st_dev, status.st_ino, status.st_size),
+            *(status.st_mtime_ns, status.st_ctime_ns),
+        ]
+        stamp.write_text(json.dumps(content))
+
+    quick = download(machine.shelf, [machine.head()], endpoint=hub.endpoint, bars=False, quick=True)
+    whole = machine.download()
+
+    assert (quick.moved_bytes, whole.moved_bytes > 0) == (0, True)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"path": 1}', b"\xff"])
+def test_a_stamp_that_cannot_be_read_costs_a_hash(machine: Machine, hub: LocalHub, content: bytes) -> None:
+    """
+    Stamps may be lost or spoiled at any time.
+    """
+    machine.download()
+    for stamp in (machine.folder / "state" / "stamps").iterdir():
+        stamp.write_bytes(content)
+
+    report = download(machine.shelf, [machine.head()], endpoint=hub.endpoint, bars=False, quick=True)
+
+    assert {file.status for file in report.files} == {"here"}

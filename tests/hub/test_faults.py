@@ -203,7 +203,7 @@ def test_a_wrong_commit_is_refused(machine: Machine, hub: LocalHub) -> None:
     with pytest.raises(HubError, match="said to be of another commit"):
         machine.download()
 
-    assert not machine.cache.exists()
+    assert not list(machine.cache.glob("models--*"))
 
 
 @pytest.mark.parametrize("etag", ["../../../../outside", "..", "a/b", "a\\b", "/absolute", "a b", ""])
@@ -216,7 +216,7 @@ def test_an_etag_that_is_no_plain_word_is_refused(machine: Machine, hub: LocalHu
     with pytest.raises(HubError, match="its ETag is no plain word"):
         machine.download()
 
-    assert not machine.cache.exists()
+    assert not list(machine.cache.glob("models--*"))
     assert machine.outside() == set()
 
 
@@ -257,7 +257,7 @@ def test_a_transfer_that_was_cut_is_resumed(machine: Machine, hub: LocalHub) -> 
     What came before the cut is not fetched again, and the whole is right.
     """
     hub.put(REPO, f"{EDGE}/{WEIGHTS}", bytes(range(256)) * 400)
-    hub.faults.cuts = [1_000, 10_000, 30_000]  # config.json comes whole
+    hub.faults.cuts = [10_000, 30_000]
 
     machine.download()
 
@@ -270,7 +270,7 @@ def test_shifted_bytes_of_a_resumed_transfer_are_caught(machine: Machine, hub: L
     A range answered with other bytes makes a file of the right length and the wrong hash.
     """
     hub.put(REPO, f"{EDGE}/{WEIGHTS}", bytes(range(256)) * 400)
-    hub.faults.cuts = [100, 10_000, 1 << 20, 10_000, 1 << 20]  # config.json, then twice the weights
+    hub.faults.cuts = [10_000, 1 << 20, 10_000, 1 << 20]
     hub.faults.ranged = lambda content: content[1:] + content[:1]
 
     with pytest.raises(CheckpointError, match=f"{WEIGHTS} of {EDGE} differs"):
@@ -288,10 +288,10 @@ def test_a_transfer_that_gets_nowhere_ends(machine: Machine, hub: LocalHub, cuts
     """
     hub.put(REPO, f"{EDGE}/{WEIGHTS}", bytes(range(256)) * 400)
     hub.faults.ranges_ignored = True
-    hub.faults.cuts = [1_000, *cuts]
+    hub.faults.cuts = [*cuts]
 
     with pytest.raises(HubError) as caught:
         machine.download()
 
-    assert caught.value.reason == "broken"
+    assert caught.value.reason == "stuck"
     assert_not_installed(machine)

@@ -9,7 +9,9 @@ from collections.abc import Callable
 import pytest
 from huggingface_hub import constants
 
+from registry import wire
 from registry.errors import HubError
+from registry.lock import lock_folder
 from registry.records import Source
 from tests.hub.conftest import EDGE, REPO, Machine
 from tests.hub.server import LocalHub, Refusal
@@ -31,7 +33,8 @@ def refused(machine: Machine, **options: float) -> HubError:
     ("refusal", "reason", "words"),
     [
         (Refusal(status=404, code="RepoNotFound"), "repository", "shows no repository org/heads"),
-        (Refusal(status=401), "repository", "there is none, or it is private"),
+        (Refusal(status=401), "private", "it is private, or there is none"),
+        (Refusal(status=401, code="RepoNotFound"), "private", "it is private, or there is none"),
         (Refusal(status=404, code="RevisionNotFound"), "revision", "has no revision main"),
         (
             Refusal(status=403, code="GatedRepo"),
@@ -212,6 +215,97 @@ def test_the_client_is_given_back_as_it_was(machine: Machine) -> None:
     machine.download()
 
     assert before() == found
+
+
+def test_a_repository_that_moved_is_said(machine: Machine, hub: LocalHub) -> None:
+    """
+    The Hub redirects to the new name, which the catalog should bear.
+    """
+    (hub.root / REPO).rename(hub.root / "org" / "renamed")
+    hub.faults.moved = {REPO: "org/renamed"}
+
+    error = refused(machine)
+
+    assert (error.reason, str(error)) == (
+        "moved",
+        "org/heads has moved to org/renamed. Write that name in the catalog.",
+    )
+
+
+def test_a_pinned_file_of_a_repository_that_moved_is_said_too(machine: Machine, hub: LocalHub) -> None:
+    """
+    With a lock the first question is about a file, and is redirected as well.
+    """
+    entry = lock_folder(hub.root / REPO / EDGE, commit=hub.commit(REPO))
+    machine.lock = machine.lock.with_head(EDGE, entry)
+    (hub.root / REPO).rename(hub.root / "org" / "renamed")
+    hub.faults.moved = {REPO: "org/renamed"}
+
+    assert refused(machine).reason == "moved"
+
+
+def test_a_token_that_no_header_can_carry_is_not_quoted(
+    machine: Machine, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The HTTP library would quote it; it is turned away before.
+    """
+    monkeypatch.setenv("HF_TOKEN", f"{TOKEN}\x01")
+
+    error = refused(machine)
+
+    assert (error.reason, hub.requests) == ("unsendable", [])
+
+
+def test_xet_storage_is_not_used(machine: Machine, hub: LocalHub) -> None:
+    """
+    A file that the Hub offers by Xet too comes over HTTP, where our time-outs hold.
+    """
+    hub.faults.xet_hash = "a" * 64
+
+    assert {file.status for file in machine.download().files} == {"fetched"}
+    assert not [request for request in hub.requests if "xet" in request]
+
+
+@pytest.mark.parametrize("where", ["/revision/", "/cdn/"])
+def test_tries_and_waits_count_into_the_time_out(
+    machine: Machine, hub: LocalHub, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """
+    A Hub that fails again and again is given up after the time-out, not after the time-out of every try.
+    """
+    monkeypatch.setattr(wire, "BACKOFF_S", (0.4,) * 50)
+    hub.faults.refusals = [Refusal(status=503, where=where)]
+    begun = time.monotonic()
+
+    error = refused(machine, timeout_s=1.0)
+
+    assert error.reason in ("server", "timeout")
+    assert time.monotonic() - begun < 10
+
+
+def test_a_body_that_stalls_is_given_up(machine: Machine, hub: LocalHub) -> None:
+    """
+    Some bytes came, then none: after the time-out that is the end.
+    """
+    hub.put(REPO, f"{EDGE}/model.safetensors", bytes(range(256)) * 2_000)
+    hub.faults.pace_s = 30.0
+    begun = time.monotonic()
+
+    error = refused(machine, timeout_s=1.0)
+
+    assert error.reason == "timeout"
+    assert time.monotonic() - begun < 15
+
+
+def test_slow_is_not_stalled(machine: Machine, hub: LocalHub) -> None:
+    """
+    A transfer that takes longer than the time-out goes on as long as bytes come.
+    """
+    hub.put(REPO, f"{EDGE}/model.safetensors", bytes(range(256)) * 2_000)
+    hub.faults.pace_s = 0.3
+
+    assert machine.download(timeout_s=1.5).files
 
 
 def test_a_revision_the_catalog_made_up_is_said(machine: Machine) -> None:

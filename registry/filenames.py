@@ -1,0 +1,11 @@
+"""What the files of a checkpoint are called."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CONFIG: Final = "config.json"
+WEIGHTS: Final = "model.safetensors"
+INDEX: Final = f"{WEIGHTS}.index.json"
+PICKLE: Final = "pytorch_model.bin"
+PICKLE_INDEX: Final = f"{PICKLE}.index.json"
