@@ -1,0 +1,1 @@
+"""Catalog files and what they name: recorded, imported, compared with the Hub, edited."""
