@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import registry
-from tests.conftest import Outcome
+from tests.hub.server import LocalHub
+from tests.registry.stored import write_head
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()
-]
-EVERYDAY = [line for line in COMMANDS if line.startswith("specreg ")]
+SECTIONS = {
+    section.partition("\n")[0]: [
+        line for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in block.splitlines()
+    ]
+    for section in re.split(r"^##+ ", README, flags=re.MULTILINE)[1:]
+}
+COMMANDS = [line for lines in SECTIONS.values() for line in lines]
+EVERYDAY = {title: lines for title, lines in SECTIONS.items() if lines and title != "Start"}
 SET_UP = [line for line in COMMANDS if line.startswith("python3 -m venv")]
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-NEEDS_THE_HUB = ("specreg download",)
+PUBLISHED = "ArcticHuaji/specdecpp-acc-heads"
+RUN = "exp-weight6-layer3"
 
 
 def test_two_lines_set_up() -> None:
@@ -35,15 +45,68 @@ def test_two_lines_set_up() -> None:
     assert SET_UP[1].endswith("python -m tests")
 
 
-@pytest.mark.parametrize("line", [line for line in EVERYDAY if not line.startswith(NEEDS_THE_HUB)])
-def test_everyday_commands_run(specreg: Callable[..., Outcome], line: str) -> None:
-    """
-    Every line to copy ends with 0 and prints something.
-    """
-    found = specreg(*shlex.split(line)[1:])
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
+    """A hub with the published heads, their one block shared, and one chain's models, all of their right widths."""
+    root = tmp_path_factory.mktemp("readme") / "served"
+    catalog = registry.load_catalog()
+    models = catalog.models
+    for head in catalog.heads:
+        if head.from_ == "specdecpp":
+            write_width(root / PUBLISHED / head.folder, models[head.source].hidden_size or 0, shared=True)
+    for alias in ("qwen3-0.6b", "qwen3-1.7b", "qwen3-14b"):
+        folder = root / (models[alias].hub or "")
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps({"hidden_size": models[alias].hidden_size}))
+        (folder / "model.safetensors").write_bytes(b"weights that nobody reads here")
+    with LocalHub(root) as hub:
+        yield hub
 
-    assert found.code == 0, found.err
-    assert found.out
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A folder of a user's, with heads of their own, one of them a pickle."""
+    folder = tmp_path / "workplace"
+    width = registry.load_catalog().models["qwen3-0.6b"].hidden_size or 0
+    write_width(folder / "my-heads" / "qwen3-0.6b--to--qwen3-14b" / RUN, width)
+    old = folder / "my-heads" / "qwen3-0.6b--to--qwen3-1.7b" / "old-layer3"
+    write_width(old, width)
+    torch.save(load_file(old / "model.safetensors"), old / "pytorch_model.bin")
+    (old / "model.safetensors").unlink()
+    return folder
+
+
+def write_width(folder: Path, width: int, *, shared: bool = False) -> None:
+    """A head of three blocks that says nothing, in half precision."""
+    tensors, metadata = {}, {"format": "pt"}
+    for block in range(3):
+        for kind, shape in (("weight", (width, width)), ("bias", (width,))):
+            if shared and block:
+                metadata[f"model.{block}.linear.{kind}"] = f"model.0.linear.{kind}"
+            else:
+                tensors[f"model.{block}.linear.{kind}"] = np.zeros(shape, "f2")
+    tensors |= {"model.3.weight": np.zeros((2, width), "f2"), "model.3.bias": np.zeros(2, "f2")}
+    write_head(folder, tensors=tensors, metadata=metadata, config={"hidden_size": width, "num_layers": 3})
+
+
+@pytest.mark.parametrize("title", EVERYDAY)
+def test_everyday_commands_run(title: str, served: LocalHub, workplace: Path) -> None:
+    """
+    The lines of a section, copied one after the other into a shell, each end with 0 and print something.
+    """
+    for line in EVERYDAY[title]:
+        program, *arguments = shlex.split(line)
+        found = subprocess.run(
+            [sys.executable, "-m", {"specreg": "registry"}[program], *arguments],
+            env={**os.environ, "HF_ENDPOINT": served.endpoint},
+            cwd=workplace,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert found.returncode == 0, (line, found.stdout, found.stderr)
+        assert found.stdout + found.stderr
 
 
 @pytest.mark.parametrize(
