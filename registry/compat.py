@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from registry.facts import NOTHING_KNOWN, EdgeFacts
 from registry.records import Finding, Head, Model, Status, TokenizerFamily
 from registry.runs import parse_run_name
+from registry.sameness import counted, same_content
 from registry.vocabulary import Vocabulary
 
 PADDING_SHARE = 16
@@ -182,7 +183,7 @@ def depth_in_run(run: str) -> int | None:
 
 def _tokenizer(source: Side, target: Side) -> _Verdict:
     if source.vocabulary is not None and target.vocabulary is not None:
-        return _same_content(source.name, source.vocabulary, target.name, target.vocabulary)
+        return same_content(source.name, source.vocabulary, target.name, target.vocabulary)
     return _same_family(source, target)
 
 
@@ -210,57 +211,6 @@ def _same_family(source: Side, target: Side) -> _Verdict:
     if len(prints) == 1 and None not in prints:
         return "pass", f"the families {one!r} and {other!r} bear one fingerprint"
     return "fail", f"expected one tokenizer, got {one!r} for {source.name} and {other!r} for {target.name}"
-
-
-def _same_content(source_name: str, source: Vocabulary, target_name: str, target: Vocabulary) -> _Verdict:
-    """An id has to mean the same text, and the same role, to both. Ids that only pad are left out."""
-    differing = _differing_id(source, target)
-    if differing is not None:
-        one, other = source.pieces[differing], target.pieces[differing]
-        return "fail", f"id {differing} is {one!r} to {source_name} and {other!r} to {target_name}"
-    for role, one_id, other_id in (
-        ("end", source.eos_id, target.eos_id),
-        ("begin", source.bos_id, target.bos_id),
-        ("unknown", source.unk_id, target.unk_id),
-    ):
-        if one_id is not None and other_id is not None and one_id != other_id:
-            return "fail", f"the {role} token is id {one_id} to {source_name} and {other_id} to {target_name}"
-    lonely = _one_sided(source, target) & (source.special_ids | target.special_ids)
-    if lonely:
-        count = _counted(len(lonely), "special id")
-        return "fail", f"{count} in one tokenizer only, the first is {min(lonely)}"
-    for name, vocabulary in ((source_name, source), (target_name, target)):
-        if not vocabulary.end_ids:
-            return "unknown", f"the same text for every shared id, but {name} names no end token"
-    if source.end_ids.isdisjoint(target.end_ids):
-        ends, other_ends = sorted(source.end_ids), sorted(target.end_ids)
-        return "fail", f"a text ends with {ends} for {source_name} and with {other_ends} for {target_name}"
-    return "pass", "; ".join(["the same text for every shared id", *_notes(source, target)])
-
-
-def _notes(source: Vocabulary, target: Vocabulary) -> list[str]:
-    notes = []
-    one_sided = _one_sided(source, target)
-    if one_sided:
-        notes.append(f"{_counted(len(one_sided), 'plain id')} in one tokenizer only")
-    if source.pad_id != target.pad_id:
-        one, other = ("none" if number is None else str(number) for number in (source.pad_id, target.pad_id))
-        notes.append(f"same vocabulary, different pad token ({one} and {other})")
-    return notes
-
-
-def _one_sided(source: Vocabulary, target: Vocabulary) -> set[int]:
-    return (source.pieces.keys() ^ target.pieces.keys()) - source.pad_only - target.pad_only
-
-
-def _differing_id(source: Vocabulary, target: Vocabulary) -> int | None:
-    """The least id that both have with different text, padding left out."""
-    if source.pieces == target.pieces:
-        return None
-    shared = source.pieces.keys() & target.pieces.keys()
-    different = (number for number in shared if source.pieces[number] != target.pieces[number])
-    padding = source.pad_only & target.pad_only
-    return min((number for number in different if number not in padding), default=None)
 
 
 def _vocabulary(source: Side, target: Side) -> _Verdict:
@@ -324,8 +274,4 @@ def _distinct(sides: Sequence[Side]) -> _Verdict:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         return "fail", f"expected every model once, got {', '.join(repeated)} again"
-    return "pass", f"{_counted(len(names), 'model')}, each once"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return "pass", f"{counted(len(names), 'model')}, each once"

@@ -10,7 +10,9 @@ SpecregError                    exit 1: a fault was found
 └── UsageError                  exit 2: wrong usage, or we could not look
     ├── CatalogError            a catalog cannot be read, or breaks its schema: every fault listed
     ├── NotInstalledError       the files are not on this machine
+    ├── RecordingError          checkpoints that were to be recorded cannot be read: every problem listed
     ├── HubError                the Hub could not be asked, or did not answer as it should
+    ├── StoreError              the store of what is here and was verified cannot be used
     ├── RollbackError           this model's cache cannot be rolled back
     └── GenerationError         a decoding option is out of range
 ```
@@ -26,9 +28,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 HubReason = Literal[
-    "offline", "unreachable", "timeout", "broken", "disk", "answer", "busy", "server",
-    "repository", "revision", "file", "gated", "token", "forbidden",
+    "offline", "unreachable", "timeout", "broken", "stuck", "held", "disk", "answer", "busy", "server",
+    "repository", "private", "moved", "revision", "file", "gated", "token", "unsendable", "forbidden",
+    "stopped",
 ]  # fmt: skip
+
+StoreReason = Literal["locked", "read-only", "full", "corrupted", "newer", "unreachable", "address", "other"]
 
 
 class SpecregError(Exception):
@@ -150,6 +155,16 @@ class NotInstalledError(UsageError):
         super().__init__(f"{subject} is not on this machine (looked in {where}). {next_step}")
 
 
+class RecordingError(UsageError):
+    """Checkpoints that were to be recorded cannot be read, and nothing was written. Field: problems, all of them."""
+
+    def __init__(self, problems: Sequence[SpecregError]) -> None:
+        self.problems = tuple(problems)
+        self.exit_code = max(problem.exit_code for problem in problems)
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"{len(self.problems)} problems; nothing was written:\n{listed}")
+
+
 class HubError(UsageError):
     """The Hub could not be asked, or did not answer as it should. Fields: reason, endpoint, repo."""
 
@@ -157,6 +172,15 @@ class HubError(UsageError):
         self.reason = reason
         self.endpoint = endpoint
         self.repo = repo
+        super().__init__(message)
+
+
+class StoreError(UsageError):
+    """The store cannot be used. Fields: reason, store (its path, or its URL without the password)."""
+
+    def __init__(self, message: str, *, reason: StoreReason, store: str) -> None:
+        self.reason = reason
+        self.store = store
         super().__init__(message)
 
 

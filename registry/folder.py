@@ -8,10 +8,12 @@ Hidden folders (`.cache`, `.git`) are other tools' own and are not looked into.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Final
@@ -68,14 +70,7 @@ class HashedFile:
     def take(self, count: int) -> memoryview:
         """The next bytes, at most `count` and CHUNK_BYTES, in a buffer that the next call reuses."""
         span = self._buffer[: min(count, self._left)]
-        at = 0
-        while at < len(span):
-            got = self._stream.readinto(span[at:])
-            if not got:
-                raise _torn()
-            at += got
-        self._left -= len(span)
-        self._digest.update(span)
+        self._fill(span)
         return span
 
     def read(self, count: int) -> bytes:
@@ -99,6 +94,17 @@ class HashedFile:
         self._digest.update(content)
         return content
 
+    def read_buffer(self) -> memoryview:
+        """The whole file in memory of its own, writable; only as the first call.
+
+        Half as dear as `read_all`: the pages are large, and each chunk is hashed while the processor still holds it.
+        """
+        memory = _memory(self._left)
+        while self._left:
+            at = len(memory) - self._left
+            self._fill(memory[at : at + CHUNK_BYTES])
+        return memory
+
     def sha256(self) -> str:
         """Read on to the end; the digest of the whole file."""
         while self._left:
@@ -106,6 +112,16 @@ class HashedFile:
         if self._stream.read(1):
             raise _torn()
         return self._digest.hexdigest()
+
+    def _fill(self, span: memoryview) -> None:
+        at = 0
+        while at < len(span):
+            got = self._stream.readinto(span[at:])
+            if not got:
+                raise _torn()
+            at += got
+        self._left -= len(span)
+        self._digest.update(span)
 
 
 class CheckpointFolder:
@@ -195,6 +211,18 @@ def _hub_blobs(folder: Path) -> tuple[Path, ...]:
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _memory(size_bytes: int) -> memoryview:
+    """Fresh memory. In pages of 4 kB, asking the system for each would take as long as hashing what it holds."""
+    if not size_bytes or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return memoryview(bytearray(size_bytes))
+    memory = mmap.mmap(
+        -1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    )  # no file stands behind it
+    with suppress(OSError):  # a kernel without large pages
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(memory)
 
 
 def _torn() -> OSError:

@@ -1,18 +1,20 @@
-"""What one pass over a head's files shows, and how that is judged."""
+"""What one pass over a head's files shows, and how that is judged, alone and beside its two models."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from registry.compat import depth_in_run
+from registry.compat import depth_in_run, judge_edge, pair_of
 from registry.errors import CheckpointError
+from registry.facts import read_edge_facts
 from registry.folder import HashedFile
 from registry.layout import MAX_CONFIG_BYTES, HeadConfig, parse_head_config, stored_form, stored_names
 from registry.manifest import PICKLE_DETAIL, Inspector
 from registry.modelcheck import config_sizes
-from registry.records import Model, Status
+from registry.records import Head, Model, Status, TokenizerFamily
 from registry.strictjson import shown
 from registry.tensorscan import TensorScan, scan_tensors
 
@@ -22,6 +24,17 @@ PICKLE: Final = "pytorch_model.bin"
 DTYPES: Final = ("F64", "F32", "F16", "BF16")
 
 Verdict = tuple[Status, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """The two models a head joins, as far as they are known: the catalog's entries, and folders where they are here."""
+
+    source: Model | None = None
+    target: Model | None = None
+    source_folder: Path | None = None
+    target_folder: Path | None = None
+    families: Mapping[str, TokenizerFamily] = field(default_factory=dict)
 
 
 @dataclass
@@ -71,8 +84,25 @@ def judge_head(sight: HeadSight, *, run: str, pickled: bool) -> dict[str, Verdic
     }
 
 
-def judge_width(config: HeadConfig | None, source: Model | None, source_folder: Path | None) -> Verdict:
+def judge_ids(head: Head, ends: Ends) -> dict[str, Verdict]:
+    """Whether the ids of the source are those of the target: tokenizer and vocabulary, as a chain judges them."""
+    if ends.source is None or ends.target is None:
+        unjudged: Verdict = ("unknown", "the models that it joins are not known")
+        return {"tokenizer": unjudged, "vocabulary": unjudged}
+    try:
+        facts = read_edge_facts(None, ends.source_folder, ends.target_folder)
+    except CheckpointError as error:
+        spoilt: Verdict = ("fail", str(error))
+        return {"tokenizer": spoilt, "vocabulary": spoilt}
+    findings = judge_edge(head, pair_of(ends.source, ends.target, ends.families, facts))
+    return {
+        one.check: (one.status, one.detail) for one in findings if one.check in ("tokenizer", "vocabulary")
+    }
+
+
+def judge_width(config: HeadConfig | None, ends: Ends) -> Verdict:
     """Whether the head reads hidden states as wide as its source model's, by all that tells."""
+    source, source_folder = ends.source, ends.source_folder
     if config is None:
         return "unknown", "no sound config.json to look into"
     stated: dict[str, int] = {}

@@ -87,7 +87,8 @@ def stored_names(header: TensorFile, config: HeadConfig) -> dict[str, str]:
     shared = config.num_layers > 1 and "model.1.linear.weight" not in header.tensors
     stored = {name: _kept(name) if shared else name for name in shapes}
     kept = frozenset(stored.values())
-    problems = [f"{name} is not expected" for name in sorted(header.tensors.keys() - kept)]
+    problems = _depth_problem(header, config)
+    problems += [f"{name} is not expected" for name in sorted(header.tensors.keys() - kept)]
     for name in shapes:
         info = header.tensors.get(name)
         if name in kept and info is None:
@@ -105,6 +106,15 @@ def stored_names(header: TensorFile, config: HeadConfig) -> dict[str, str]:
 def stored_form(stored: dict[str, str]) -> StoredForm:
     """Which form `stored_names` found."""
     return "separate blocks" if all(name == kept for name, kept in stored.items()) else "shared block"
+
+
+def _depth_problem(header: TensorFile, config: HeadConfig) -> list[str]:
+    """Blocks are counted by their weights, those included that the metadata maps to another."""
+    weights = (_BLOCK.fullmatch(name) for name in {*header.tensors, *header.metadata})
+    found = sum(1 for match in weights if match is not None and match.group(1) == "weight")
+    if found == config.num_layers:
+        return []
+    return [f"num_layers: expected {config.num_layers} residual blocks as config.json says, got {found}"]
 
 
 def _kept(name: str) -> str:

@@ -6,10 +6,7 @@ The file is JSON, sorted, one line per file, so that a change of one digest is a
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import stat
-import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,9 +18,9 @@ from registry.errors import CatalogError, CatalogFault, CheckpointError
 from registry.folder import CheckpointFolder, is_safe_name, shown_name
 from registry.records import FileRecord, LockEntry, Record
 from registry.strictjson import StrictJSONError, parse_json, shown
+from registry.wholefile import put_whole
 
 MAX_LOCK_BYTES: Final = 1 << 28
-STALE_S: Final = 3600.0
 HASHING_THREADS: Final = 2
 
 _HEX: Final = frozenset("0123456789abcdef")
@@ -77,26 +74,12 @@ def read_lock(paths: Iterable[Path] | Path) -> Lock:
 
 
 def write_lock(lock: Lock, path: Path) -> None:
-    """Put the lock in place whole or not at all: a file beside it, synced to disk, then renamed.
-
-    Leftovers of writers that died an hour ago or earlier are removed.
+    """Put the lock in place whole or not at all.
 
     Raises:
         OSError: the folder cannot be written to.
     """
-    target = Path(os.path.realpath(path))
-    _sweep(target)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        with beside.open("xb") as stream:
-            stream.write(lock_text(lock).encode("ascii"))
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(target)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
+    put_whole(lock_text(lock).encode("ascii"), path)
 
 
 def lock_text(lock: Lock) -> str:
@@ -244,25 +227,6 @@ def _entries_text(entries: dict[str, LockEntry]) -> str:
         commit = f'      "commit": {json.dumps(entry.commit)}'
         texts.append(f'    {json.dumps(name)}: {{\n{commit},\n      "files": {listed}\n    }}')
     return "{\n" + ",\n".join(texts) + "\n  }"
-
-
-def _sweep(target: Path) -> None:
-    for leftover in target.parent.glob(f".{target.name}.*.tmp"):
-        try:
-            if time.time() - leftover.stat().st_mtime > STALE_S:
-                leftover.unlink()
-        except OSError:  # another writer's, or already gone
-            continue
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there; the rename is already durable enough
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unrecordable(folder: Path, problems: Sequence[str]) -> CheckpointError:

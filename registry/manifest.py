@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ PICKLE_SUFFIXES: Final = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 PICKLE_DETAIL: Final = "a pickle: not loaded; specreg never unpickles here"
 
 FileStatus = Literal["ok", "changed", "missing", "extra", "unrecorded", "unreadable", "invalid"]
+Content = TypeVar("Content", bytes, memoryview)
 Inspector = Callable[[HashedFile], object]
 """Reads what it wants of a file that is being hashed; raises CheckpointError for content it refuses."""
 
@@ -73,7 +74,20 @@ def check_files(
 def read_recorded(
     folder: CheckpointFolder, record: FileRecord, name: str, *, subject: str, max_bytes: int
 ) -> bytes:
-    """The bytes of one file, which are the bytes that were hashed and compared.
+    """The bytes of one file; arguments and errors as for `take_recorded`."""
+    return take_recorded(HashedFile.read_all, folder, record, name, subject=subject, max_bytes=max_bytes)
+
+
+def take_recorded(
+    read: Callable[[HashedFile], Content],
+    folder: CheckpointFolder,
+    record: FileRecord,
+    name: str,
+    *,
+    subject: str,
+    max_bytes: int,
+) -> Content:
+    """The bytes of one file as `read` takes them, which are the bytes that were hashed and compared.
 
     Raises:
         CheckpointError: the file is missing, unreadable, no regular file, or not what its record says.
@@ -86,7 +100,7 @@ def read_recorded(
                 )
             if file.size_bytes != record.size_bytes:
                 raise _differs(folder, subject, name, _sizes(record, file))
-            content = file.read_all()
+            content = read(file)
             digest = file.sha256()
     except OSError as error:
         raise refusal(folder, subject, name, _reason(error)) from error

@@ -4,7 +4,9 @@
 |---|---|
 | record | do all files match the recorded size and sha256? |
 | config | do the sizes in config.json agree with the catalog? |
-| format | are the weights sound safetensors files, as the index lists them? |
+| format | are the weights sound safetensors files, all that the index lists and no more? |
+| tensors | do embedding, output and layers have the sizes that config.json states? |
+| finite | is every number finite? Read where a record makes the files read whole. |
 """
 
 from __future__ import annotations
@@ -18,19 +20,21 @@ from typing import Any, Final
 from registry.errors import CheckpointError
 from registry.folder import CheckpointFolder, HashedFile
 from registry.manifest import PICKLE_DETAIL, PICKLE_SUFFIXES, Inspector, check_files, judge_record, required
+from registry.modelshape import ModelConfig, judge_shapes, model_config
 from registry.places import Place
 from registry.records import Finding, LockEntry, Model, Status
 from registry.report import ModelReport
 from registry.strictjson import StrictJSONError, parse_json, shown
 from registry.tensorfile import TensorFile
-from registry.tensorscan import scan_header
+from registry.tensorscan import scan_header, scan_tensors
 
 CONFIG: Final = "config.json"
-INDEX: Final = "model.safetensors.index.json"
+WEIGHTS: Final = "model.safetensors"
+INDEX: Final = f"{WEIGHTS}.index.json"
 MAX_CONFIG_BYTES: Final = 1 << 20
 MAX_INDEX_BYTES: Final = 1 << 26
 MAX_MODEL_FILE_BYTES: Final = 1 << 40
-SIZES: Final = ("hidden_size", "vocab_size")
+SIZES: Final = ("hidden_size", "vocab_size", "num_hidden_layers")
 
 # Nothing that loads a model reads these, so a record may leave them out and a folder may lack them.
 INERT_SUFFIXES: Final = frozenset({".md", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".gguf", ".onnx"})
@@ -55,7 +59,7 @@ def verify_model(model: Model, folder: Path | Place, *, entry: LockEntry | None)
     """
     if isinstance(folder, Place):
         folder = folder.installed(model.alias)
-    sight = _ModelSight()
+    sight = _ModelSight(whole=entry is not None)
     reports = check_files(
         CheckpointFolder(folder),
         entry,
@@ -68,6 +72,8 @@ def verify_model(model: Model, folder: Path | Place, *, entry: LockEntry | None)
         "record": judge_record(reports, entry, sight.problems),
         "config": _config(sight, model),
         "format": _format(sight, any(report.path.endswith(PICKLE_SUFFIXES) for report in reports)),
+        "tensors": _tensors(sight),
+        "finite": _finite(sight),
     }
     findings = tuple(
         Finding(check=check, subject=model.alias, status=status, detail=detail)
@@ -84,7 +90,7 @@ def config_sizes(folder: Path) -> dict[str, int]:
     """
     try:
         with CheckpointFolder(folder).open(CONFIG) as file:
-            return _sizes(file)
+            return _sizes(_object(file, MAX_CONFIG_BYTES), file.name)
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -95,8 +101,11 @@ def config_sizes(folder: Path) -> dict[str, int]:
 class _ModelSight:
     """What one pass over a model's files showed."""
 
+    whole: bool
     sizes: dict[str, int] | None = None
+    config: ModelConfig | None = None
     index: dict[str, str] | None = None
+    not_finite: list[str] = field(default_factory=list)
     headers: dict[str, TensorFile] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
@@ -115,9 +124,15 @@ class _ModelSight:
 
     def _see(self, file: HashedFile) -> None:
         if file.name == CONFIG:
-            self.sizes = _sizes(file)
+            content = _object(file, MAX_CONFIG_BYTES)
+            self.sizes = _sizes(content, file.name)
+            self.config = model_config(self.sizes, content)
         elif file.name == INDEX:
             self.index = _index(file)
+        elif self.whole:
+            scan = scan_tensors(file)
+            self.headers[file.name] = scan.header
+            self.not_finite += scan.not_finite
         else:
             self.headers[file.name] = scan_header(file)
 
@@ -131,11 +146,11 @@ def _config(sight: _ModelSight, model: Model) -> _Verdict:
     wrong = [
         f"{name}: expected {stated[name]} as the catalog says, got {found}"
         for name, found in sight.sizes.items()
-        if stated[name] not in (None, found)
+        if stated.get(name) not in (None, found)
     ]
     if wrong:
         return "fail", "; ".join(wrong)
-    agreed = [f"{name} {size}" for name, size in sight.sizes.items() if stated[name] is not None]
+    agreed = [f"{name} {size}" for name, size in sight.sizes.items() if stated.get(name) is not None]
     return (
         ("pass", ", ".join(agreed)) if agreed else ("unknown", "the catalog states no size to compare with")
     )
@@ -145,6 +160,8 @@ def _format(sight: _ModelSight, pickled: bool) -> _Verdict:
     problems = [f"{name}: {problem}" for name, problem in sorted(sight.problems.items()) if name != CONFIG]
     if sight.index is not None and not problems:
         problems = _index_problems(sight.index, sight.headers)
+    if len(sight.headers) > 1 and sight.index is None and WEIGHTS not in sight.headers:
+        problems.append(f"{INDEX} is not here, to tell which of {len(sight.headers)} files hold the model")
     if problems:
         return "fail", "; ".join(problems[:8])
     if sight.headers:
@@ -158,7 +175,39 @@ def _index_problems(index: dict[str, str], headers: dict[str, TensorFile]) -> li
     shards = sorted(set(index.values()) - headers.keys())
     lost = [name for name, shard in index.items() if shard in headers and name not in headers[shard].tensors]
     problems = [f"{INDEX} lists {shown(shard)}, which is not here" for shard in shards]
-    return problems + [f"{INDEX}: {shown(name)} is not in {index[name]}" for name in lost]
+    problems += [f"{INDEX}: {shown(name)} is not in {index[name]}" for name in lost]
+    for shard, header in sorted(headers.items()):
+        unlisted = sorted(name for name in header.tensors if index.get(name) != shard)
+        if unlisted and (shard in index.values() or shard.startswith("model")):
+            problems.append(
+                f"{INDEX} does not list {shown(unlisted[0])} of {shard}, which would not be loaded"
+            )
+    return problems
+
+
+def _tensors(sight: _ModelSight) -> _Verdict:
+    if sight.config is None:
+        return "unknown", "no sound config.json to compare with"
+    if not sight.headers or set(sight.problems) - {CONFIG}:
+        return "unknown", "no sound safetensors files to look into"
+    loaded = {WEIGHTS} if sight.index is None and WEIGHTS in sight.headers else sight.headers.keys()
+    shapes = {
+        name: info.shape
+        for file in loaded
+        for name, info in sight.headers[file].tensors.items()
+        if sight.index is None or sight.index.get(name) == file
+    }
+    return judge_shapes(sight.config, shapes)
+
+
+def _finite(sight: _ModelSight) -> _Verdict:
+    if sight.not_finite:
+        return "fail", f"NaN or infinity in {', '.join(sorted(sight.not_finite)[:8])}"
+    if not sight.headers:
+        return "unknown", "no safetensors file to look into"
+    if not sight.whole:
+        return "unknown", "without a record only the headers were read"
+    return "pass", "every number is finite"
 
 
 def _is_inert(name: str, recorded: Collection[str]) -> bool:
@@ -170,15 +219,14 @@ def _is_inert(name: str, recorded: Collection[str]) -> bool:
     return name in INERT_NAMES or Path(name).suffix.lower() in INERT_SUFFIXES
 
 
-def _sizes(file: HashedFile) -> dict[str, int]:
-    config = _object(file, MAX_CONFIG_BYTES)
+def _sizes(config: dict[str, Any], file: str) -> dict[str, int]:
     nested = config.get("text_config")  # where a multimodal model keeps those of its language model
     config = {**nested, **config} if isinstance(nested, dict) else config
     sizes = {}
     for name in SIZES:
         value = config.get(name)
         if value is not None and (type(value) is not int or value < 1):
-            raise _refused(file.name, f"{name}: expected an integer from 1, got {shown(value)}")
+            raise _refused(file, f"{name}: expected an integer from 1, got {shown(value)}")
         if value is not None:
             sizes[name] = value
     return sizes

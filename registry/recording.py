@@ -1,64 +1,295 @@
-"""Digests of a catalog's own checkpoints, put into the lock beside it."""
+"""A catalog's checkpoints as they are now, beside what the lock of the catalog says of them."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from registry.catalog import load_catalog, lock_path_of
-from registry.errors import NotInstalledError
+from registry.errors import (
+    HubError,
+    NotInstalledError,
+    RecordingError,
+    SpecregError,
+    UnknownNameError,
+    UsageError,
+)
 from registry.lock import Lock, lock_folder, read_lock, write_lock
-from registry.places import Place, head_place, model_place
-from registry.records import LockEntry
+from registry.names import find_heads, find_model, nearest
+from registry.ownpart import own_part
+from registry.places import DEFAULT_REVISION, Place, head_place, model_place
+from registry.records import HEAD_SEPARATOR, Catalog, LockEntry, Model, Source
+from registry.remote import HOPELESS, asked_hub, model_files, remote_entry
+
+if TYPE_CHECKING:
+    from registry.hub import Hub
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+Kind = Literal["head", "model"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileChange:
+    """A file whose record is new, gone or another."""
+
+    path: str
+    status: Literal["added", "removed", "changed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """One checkpoint: what the lock had, and what is to stand there. `now` is None for what the catalog let go."""
+
+    kind: Kind
+    name: str
+    before: LockEntry | None
+    now: LockEntry | None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the lock has it differently, or not at all."""
+        return self.before != self.now
+
+    @property
+    def files(self) -> tuple[FileChange, ...]:
+        """What changed, sorted by path."""
+        before = self.before.files if self.before else {}
+        now = self.now.files if self.now else {}
+        changes: list[FileChange] = []
+        for path in sorted(before.keys() | now.keys()):
+            if path not in before:
+                changes.append(FileChange(path=path, status="added"))
+            elif path not in now:
+                changes.append(FileChange(path=path, status="removed"))
+            elif before[path] != now[path]:
+                changes.append(FileChange(path=path, status="changed"))
+        return tuple(changes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """What was hashed. `changed` names entries that the lock had differently, or not at all."""
+    """All that was looked at, and the lock that follows from it. Nothing is written yet."""
 
     lock_path: Path
     lock: Lock
-    recorded: tuple[str, ...]
-    changed: tuple[str, ...]
+    looked_at: tuple[Recorded, ...]
+
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """Names of what is there and was read."""
+        return tuple(one.name for one in self.looked_at if one.now is not None)
+
+    @property
+    def changed(self) -> tuple[Recorded, ...]:
+        """What the lock has differently, or not at all, or no longer should have."""
+        return tuple(one for one in self.looked_at if one.changed)
 
 
-def record_catalog(file: Path) -> Recording:
-    """Hash every head and model that a catalog file keeps in folders or packages; nothing is written.
+def record_catalog(
+    file: Path,
+    *,
+    names: Sequence[str] = (),
+    models: bool = False,
+    local: bool = False,
+    upgrade: bool = False,
+    endpoint: str | None = None,
+    timeout_s: float = 60.0,
+) -> Recording:
+    """Read every head and model that a catalog file names; nothing is written.
 
-    Entries of the Hub keep the record they have: downloading writes theirs.
+    Folders and packages are hashed. Heads on the Hub are listed at the commit that the lock has, or where it has
+    none, at the one their revision stands at now. Entries of what the file no longer names are let go.
+
+    Args:
+        file: The catalog.
+        names: Only these heads and models; the rest of the lock stays as it is.
+        models: Base models on the Hub as well.
+        local: Leave the Hub alone; its entries stay as they are.
+        upgrade: Take the commit that the revision stands at now, whatever the lock has.
+        endpoint: Where the Hub is; HF_ENDPOINT, or the public one, when None.
+        timeout_s: Seconds without a byte after which a request is given up.
 
     Raises:
         CatalogError: The catalog or its lock cannot be used.
-        NotInstalledError: A folder that the catalog names is not there.
+        UnknownNameError: `names` holds one that the catalog does not.
+        RecordingError: Some checkpoints could not be read; every problem is told. One alone raises its own error.
     """
     catalog = load_catalog(file)
     lock_path = lock_path_of(file.absolute())
-    lock = before = read_lock(lock_path)
-    own = file.absolute().parent
-    recorded: list[str] = []
-    for head in catalog.heads:
-        source = catalog.sources[head.from_]
-        if source.hub is None and source.base == own:
-            lock = lock.with_head(head.name, _hashed(head_place(catalog, head), head.name))
-            recorded.append(head.name)
-    for model in catalog.models.values():
-        if model.hub is None and model.base == own:
-            lock = lock.with_model(model.alias, _hashed(model_place(model), model.alias))
-            recorded.append(model.alias)
-    known = {**before.heads, **before.models}
-    found = {**lock.heads, **lock.models}
-    changed = tuple(name for name in recorded if known.get(name) != found[name])
-    return Recording(lock_path=lock_path, lock=lock, recorded=tuple(recorded), changed=changed)
+    lock = read_lock(lock_path)
+    own = own_part(catalog, file.absolute())
+    only = {name for given in names for name in _called(catalog, own, given)}
+    orders = [
+        order
+        for order in _orders(catalog, own, lock, models=models or bool(only))
+        if (not only or order.name in only) and not (local and order.source.hub is not None)
+    ]
+    with _Reading(upgrade=upgrade, endpoint=endpoint, timeout_s=timeout_s) as reading:
+        found = list(reading.all(orders))
+    dropped = () if only else tuple(_dropped(own, lock))
+    return Recording(
+        lock_path=lock_path,
+        lock=_with(lock, [*found, *dropped]),
+        looked_at=(*found, *dropped),
+    )
 
 
 def write_recording(recording: Recording) -> None:
-    """Put the lock in its place, whole or not at all."""
-    write_lock(recording.lock, recording.lock_path)
+    """Put the lock in its place, whole or not at all.
+
+    Raises:
+        UsageError: Its folder cannot be written to.
+    """
+    try:
+        write_lock(recording.lock, recording.lock_path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(
+            f"{recording.lock_path} could not be written: {reason}. Mend that, and try again."
+        ) from error
 
 
-def _hashed(place: Place, name: str) -> LockEntry:
-    if place.folder is None:
-        raise NotInstalledError(
-            subject=name, where=place.looked_in, next_step="Put its files there, or take the entry out."
+@dataclass(frozen=True, kw_only=True)
+class _Order:
+    """A checkpoint to read: where it lies, and what the lock has of it."""
+
+    kind: Kind
+    name: str
+    source: Source | Model
+    inside: str
+    before: LockEntry | None
+    look: Callable[[], Place]
+
+
+class _Reading:
+    """Reads checkpoints one after the other, with the Hub opened at the first need, and collects what fails."""
+
+    def __init__(self, *, upgrade: bool, endpoint: str | None, timeout_s: float) -> None:
+        self._upgrade = upgrade
+        self._settings = {"endpoint": endpoint, "timeout_s": timeout_s}
+        self._stack = ExitStack()
+        self._hub: Hub | None = None
+        self._commits: dict[tuple[str, str], str] = {}
+
+    def __enter__(self) -> _Reading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def all(self, orders: Iterable[_Order]) -> Iterator[Recorded]:
+        """Each checkpoint as it is.
+
+        Raises:
+            RecordingError: Some could not be read; told when all others were tried.
+        """
+        problems: dict[str, SpecregError] = {}
+        hopeless = False
+        for order in orders:
+            if hopeless and order.source.hub is not None:
+                continue
+            try:
+                now = self._entry(order)
+            except SpecregError as error:
+                problems.setdefault(str(error), error)
+                hopeless = hopeless or (isinstance(error, HubError) and error.reason in HOPELESS)
+            else:
+                yield Recorded(kind=order.kind, name=order.name, before=order.before, now=now)
+        if len(problems) == 1:
+            raise next(iter(problems.values()))
+        if problems:
+            raise RecordingError(list(problems.values()))
+
+    def _entry(self, order: _Order) -> LockEntry:
+        place = order.look()  # also proves that repo, revision and folder are what they should be
+        if order.source.hub is not None:
+            return self._from_hub(order, order.source.hub)
+        if place.folder is None:
+            raise NotInstalledError(
+                subject=order.name,
+                where=place.looked_in,
+                next_step="Put its files there, or take the entry out.",
+            )
+        return lock_folder(place.folder)
+
+    def _from_hub(self, order: _Order, repo: str) -> LockEntry:
+        if self._hub is None:
+            self._hub = self._stack.enter_context(asked_hub(**self._settings))  # type: ignore[arg-type]
+        revision = order.source.revision or DEFAULT_REVISION
+        commit = order.before.commit if order.before is not None and not self._upgrade else None
+        if _COMMIT.fullmatch(revision):
+            commit = revision
+        commit = commit or self._commit_now(self._hub, repo, revision)
+        choose = set if order.kind == "head" else model_files
+        return remote_entry(self._hub, repo, commit, order.inside, choose=choose)
+
+    def _commit_now(self, hub: Hub, repo: str, revision: str) -> str:
+        if (repo, revision) not in self._commits:
+            self._commits[repo, revision] = hub.commit_of(repo, revision)
+        return self._commits[repo, revision]
+
+
+def _orders(catalog: Catalog, own: Catalog, lock: Lock, *, models: bool) -> Iterator[_Order]:
+    for head in own.heads:
+        yield _Order(
+            kind="head",
+            name=head.name,
+            source=catalog.sources[head.from_],
+            inside=head.folder,
+            before=lock.heads.get(head.name),
+            look=lambda head=head: head_place(catalog, head),  # type: ignore[misc]
         )
-    return lock_folder(place.folder)
+    for model in own.models.values():
+        here = model.package is not None or model.path is not None
+        if here or (models and model.hub is not None):
+            yield _Order(
+                kind="model",
+                name=model.alias,
+                source=model,
+                inside="",
+                before=lock.models.get(model.alias),
+                look=lambda model=model: model_place(model),  # type: ignore[misc]
+            )
+
+
+def _called(catalog: Catalog, own: Catalog, name: str) -> list[str]:
+    """What of the file's own the name calls; models answer to names of the catalogs below too."""
+    if HEAD_SEPARATOR in name:
+        kind, known = "head", {head.name for head in own.heads}
+        found = [head.name for head in find_heads(catalog, name)]
+    else:
+        kind, known = "model", set(own.models)
+        found = [find_model(catalog, name).alias]
+    called = [one for one in found if one in known]
+    if not called:
+        raise UnknownNameError(
+            kind=f"{kind} of this catalog file", name=name, suggestions=nearest(name, known)
+        )
+    return called
+
+
+def _dropped(own: Catalog, lock: Lock) -> Iterator[Recorded]:
+    """What the lock records though the catalog does not name it."""
+    heads = {head.name for head in own.heads}
+    for name, entry in lock.heads.items():
+        if name not in heads:
+            yield Recorded(kind="head", name=name, before=entry, now=None)
+    for alias, entry in lock.models.items():
+        if alias not in own.models:
+            yield Recorded(kind="model", name=alias, before=entry, now=None)
+
+
+def _with(lock: Lock, found: Iterable[Recorded]) -> Lock:
+    heads, models = dict(lock.heads), dict(lock.models)
+    for one in found:
+        entries = heads if one.kind == "head" else models
+        if one.now is None:
+            entries.pop(one.name, None)
+        else:
+            entries[one.name] = one.now
+    return Lock(heads=heads, models=models)

@@ -59,17 +59,18 @@ class Shelf:
         )
 
     def verify_head(self, head: Head) -> HeadReport:
-        """Check one head's files against its record and its source model."""
-        from registry.verify import verify_head
+        """Check one head's files against its record and the two models it joins."""
+        from registry.verify import Ends, verify_head
 
-        source = self.catalog.models[head.source]
-        return verify_head(
-            head,
-            self.head_place(head),
-            entry=self.lock.heads.get(head.name),
-            source_model=source,
+        source, target = (self.catalog.models[alias] for alias in (head.source, head.target))
+        ends = Ends(
+            source=source,
+            target=target,
             source_folder=self.model_place(source).folder,
+            target_folder=self.model_place(target).folder,
+            families=self.catalog.tokenizers,
         )
+        return verify_head(head, self.head_place(head), entry=self.lock.heads.get(head.name), ends=ends)
 
     def verify_model(self, model: Model) -> ModelReport:
         """Check one model's files against its record."""

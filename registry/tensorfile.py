@@ -138,6 +138,11 @@ def finite(span: memoryview, dtype: str) -> bool:
         return numbers.dtype.kind not in "fc" or bool(np.isfinite(numbers).all())
     bits = np.frombuffer(span, dtype=encoding.bits)
     mask, pattern = bits.dtype.type(encoding.mask), bits.dtype.type(encoding.pattern)
+    sign = 1 << 8 * bits.itemsize - 1
+    if mask == pattern and mask < sign and len(bits):
+        # What is not finite has the largest exponent: with either sign, it is at one end of the integers.
+        signed = bits.view(np.dtype(f"i{bits.itemsize}"))
+        return bool(signed.max() < mask and bits.max() < sign | int(mask))
     return not bool(((bits & mask) == pattern).any())
 
 

@@ -19,6 +19,7 @@ from registry.errors import CheckpointError
 from registry.jsonfile import parse_object, read_object, read_whole, unusable
 from registry.piecemodel import read_piece_model
 from registry.strictjson import shown
+from registry.tokenrules import token_rules
 
 TOKENIZER_LIMIT_BYTES = 64 * 2**20
 SIDE_FILE_LIMIT_BYTES = 8 * 2**20
@@ -34,7 +35,7 @@ TOKENIZER_FILES = (
 )
 
 _KEPT = 4
-_PARSED: dict[bytes, tuple[dict[int, str], set[int]]] = {}
+_PARSED: dict[bytes, tuple[dict[int, str], set[int], dict[str, str]]] = {}
 _NEXT = "Download the model's tokenizer files again."
 
 
@@ -43,7 +44,8 @@ class Vocabulary:
     """Ids and their pieces as stored, and the ids with a meaning of their own.
 
     `special_ids` are those flagged special or named as one; `end_ids` are those that end a text: the end
-    token, and what generation_config.json adds. An id that the files do not state is None.
+    token, and what generation_config.json adds. An id that the files do not state is None. `rules` holds
+    digests of what tokenizer.json says besides; it is empty where there is none.
     """
 
     pieces: Mapping[int, str]
@@ -53,6 +55,7 @@ class Vocabulary:
     pad_id: int | None = None
     unk_id: int | None = None
     end_ids: frozenset[int] = field(default=frozenset())
+    rules: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def size(self) -> int:
@@ -81,7 +84,7 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
         CheckpointError: A file is too large, is no JSON, or does not say what such a file says.
     """
     settings = _side_file(folder / "tokenizer_config.json")
-    pieces, special, roles = _read_pieces(folder)
+    pieces, special, roles, rules = _read_pieces(folder)
     if not pieces:
         return None
     for number, piece, is_special in _decoder_tokens(settings, folder / "tokenizer_config.json"):
@@ -106,29 +109,34 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
         pad_id=named["pad"],
         unk_id=named["unk"],
         end_ids=frozenset(ends),
+        rules=rules,
     )
 
 
-def _read_pieces(folder: Path) -> tuple[dict[int, str], set[int], dict[str, int]]:
-    """id -> piece, the ids flagged special, and role -> id; all empty where no file of ids is there."""
+def _read_pieces(folder: Path) -> tuple[dict[int, str], set[int], dict[str, int], dict[str, str]]:
+    """id -> piece, the ids flagged special, role -> id, and the rules; all empty without a file of ids."""
     path = folder / "tokenizer.json"
     content = read_whole(path, limit_bytes=TOKENIZER_LIMIT_BYTES, next_step=_NEXT)
     if content is not None:
-        parsed, flagged = _parsed_once(content, path)
-        return dict(parsed), set(flagged), {}
+        parsed, flagged, rules = _parsed_once(content, path)
+        return dict(parsed), set(flagged), {}, rules
     model = read_piece_model(folder / "tokenizer.model", next_step=_NEXT)
     if model is not None:
-        return {**model.pieces, **_added_beside(folder)}, set(model.special), dict(model.roles)
+        return {**model.pieces, **_added_beside(folder)}, set(model.special), dict(model.roles), {}
     path = folder / "vocab.json"
     words = read_object(path, limit_bytes=TOKENIZER_LIMIT_BYTES, next_step=_NEXT)
-    return ({} if words is None else {**_inverted(words, path), **_added_beside(folder)}), set(), {}
+    return ({} if words is None else {**_inverted(words, path), **_added_beside(folder)}), set(), {}, {}
 
 
-def _parsed_once(content: bytes, path: Path) -> tuple[dict[int, str], set[int]]:
+def _parsed_once(content: bytes, path: Path) -> tuple[dict[int, str], set[int], dict[str, str]]:
     """Models of a family mostly hold one file, byte for byte; parsing ten megabytes takes half a second."""
     digest = hashlib.sha256(content).digest()
     if digest not in _PARSED:
-        parsed = _tokenizer_json(parse_object(content, path, next_step=_NEXT), path)
+        document = parse_object(content, path, next_step=_NEXT)
+        try:
+            parsed = *_tokenizer_json(document, path), token_rules(document)
+        except RecursionError as error:
+            raise _nonsense(path, "expected rules of a sane depth", "deeper ones") from error
         while len(_PARSED) >= _KEPT:
             del _PARSED[next(iter(_PARSED))]
         _PARSED[digest] = parsed

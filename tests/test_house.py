@@ -12,12 +12,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = sorted([*(ROOT / "registry").rglob("*.py"), *(ROOT / "heads").rglob("*.py")])
-DOORS_TO_HEADS = {"registry/cli/decode.py", "registry/pipeline.py"}
-ROOM_OF = {
+DOORS_TO_HEADS = {"registry/cli/convert.py", "registry/cli/decode.py", "registry/pipeline.py"}
+ROOM_OF: dict[str, str | tuple[str, ...]] = {
     "click": "registry/cli/",
     "rich": "registry/cli/",
-    "huggingface_hub": "registry/hub.py",
+    "huggingface_hub": ("registry/hub.py", "registry/turns.py", "registry/wire.py"),
     "yaml": "registry/yaml",
+    "sqlmodel": tuple(
+        f"registry/{room}.py" for room in ("store", "storedatabase", "storerows", "storetables")
+    ),
+    "sqlalchemy": ("registry/storedatabase.py", "registry/storetables.py", "registry/migrat"),
+    "alembic": "registry/migrat",
 }
 
 

@@ -47,6 +47,8 @@ def test_holds_catalog_lock_types_and_family(wheel: Path) -> None:
         "registry/catalog.yaml",
         "registry/catalog.lock",
         "registry/py.typed",
+        "registry/migrations/env.py",
+        "registry/migrations/versions/r0001_tables.py",
         "heads/py.typed",
         "heads/pico/pico-target/model.safetensors",
         "heads/pico/pico-little--to--pico-draft/exp-weight6-layer3/trainer_state.json",
@@ -75,7 +77,9 @@ def test_resolves_and_verifies_outside_the_checkout(wheel: Path, tmp_path: Path)
     chain = json.loads(run("chain", "qwen3-0.6b", "qwen3-14b", "--json"))
     verified = json.loads(run("verify", "--models", "--json"))
     shown = json.loads(run("show", "pico-target", "--json"))["models"][0]
+    rebuilt = json.loads(run("store", "rebuild", "--json"))  # makes the store by the packaged migrations
 
     assert chain["models"] == ["qwen3-0.6b", "qwen3-1.7b", "qwen3-14b"]
     assert verified["ok"] is True
+    assert rebuilt["checkpoints"] == 6
     assert shown["path"].startswith(str(installed))

@@ -16,15 +16,20 @@ import click
 from registry.errors import SpecregError
 
 INTERRUPTED = 130
-COMMANDS = {
-    "list": "list_",
-    "show": "show",
-    "chain": "chain",
-    "download": "download",
-    "lock": "lock",
-    "verify": "verify",
-    "decode": "decode",
-    "schema": "schema",
+COMMANDS = {  # name -> the module under registry.cli and its function
+    "list": ("list", "list_"),
+    "show": ("show", "show"),
+    "chain": ("chain", "chain"),
+    "download": ("download", "download"),
+    "lock": ("lock", "lock"),
+    "verify": ("verify", "verify"),
+    "convert": ("convert", "convert"),
+    "import": ("import_", "import_"),
+    "discover": ("discover", "discover"),
+    "catalog": ("catalog", "catalog"),
+    "store": ("store", "store"),
+    "decode": ("decode", "decode"),
+    "schema": ("schema", "schema"),
 }
 
 
@@ -36,10 +41,11 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command, from the module of its name."""
+        """The command, from its own module."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"registry.cli.{cmd_name}"), COMMANDS[cmd_name])
+        module, function = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"registry.cli.{module}"), function)
         return command
 
 

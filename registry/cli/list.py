@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from registry.cli.here import check_facts, here
 from registry.cli.options import as_json, with_catalog
 from registry.cli.printing import print_json, print_table
 
@@ -18,11 +19,14 @@ from registry.cli.printing import print_json, print_table
 def list_(only: str | None, catalog: tuple[Path, ...], as_json: bool) -> None:
     """List models and heads, and which of them are on this machine.
 
-    'installed' means that the files are here; `specreg verify` checks them.
+    'installed' means that the files are here; `specreg verify` checks them. 'verified' and 'faulty' tell when it
+    last did; a file that has changed since makes that 'installed' again.
     """
     from registry.shelf import Shelf
+    from registry.storeview import LastChecks
 
     shelf = Shelf.open(catalog)
+    checks = LastChecks.read()
     models = [
         {
             "model": model.alias,
@@ -34,7 +38,8 @@ def list_(only: str | None, catalog: tuple[Path, ...], as_json: bool) -> None:
             "parameters": model.parameters,
             "license": model.license,
             "gated": model.gated,
-            "installed": shelf.model_place(model).folder is not None,
+            "installed": (place := shelf.model_place(model)).folder is not None,
+            **check_facts(checks.of("model", model.alias, place)),
         }
         for model in shelf.catalog.models.values()
     ]
@@ -42,7 +47,8 @@ def list_(only: str | None, catalog: tuple[Path, ...], as_json: bool) -> None:
         {
             "head": head.name,
             "from": head.from_,
-            "installed": shelf.head_place(head).folder is not None,
+            "installed": (place := shelf.head_place(head)).folder is not None,
+            **check_facts(checks.of("head", head.name, place)),
             "recorded": head.name in shelf.lock.heads,
         }
         for head in shelf.catalog.heads
@@ -59,7 +65,7 @@ def list_(only: str | None, catalog: tuple[Path, ...], as_json: bool) -> None:
                     row["hidden_size"],
                     short_count(row["parameters"]),
                     row["license"],
-                    "yes" if row["installed"] else "",
+                    here(row),
                     row["hub"] or row["package"] or row["path"],
                 )
                 for row in models
@@ -73,7 +79,7 @@ def list_(only: str | None, catalog: tuple[Path, ...], as_json: bool) -> None:
             [
                 (
                     row["head"],
-                    "yes" if row["installed"] else "",
+                    here(row),
                     "yes" if row["recorded"] else "",
                     row["from"],
                 )

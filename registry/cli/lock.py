@@ -3,40 +3,93 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from registry.cli.options import as_json
+from registry.cli.options import as_json, with_timeout
 from registry.cli.printing import print_json
 
 
 @click.command(epilog="Example: specreg lock my-heads.yaml")
 @click.argument("file", type=click.Path(path_type=Path), metavar="CATALOG")
-@click.option("--check", is_flag=True, help="Write nothing; end with 1 when the lock and the files differ.")
+@click.argument("names", nargs=-1, metavar="[HEAD]...")
+@click.option(
+    "--check", is_flag=True, help="Write nothing; end with 1 when the lock and what is there differ."
+)
+@click.option("--upgrade", is_flag=True, help="Move heads on the Hub to what their revision stands at now.")
+@click.option("--models", is_flag=True, help="Base models on the Hub as well.")
+@click.option("--local", is_flag=True, help="Only what lies in folders and packages; the Hub is not asked.")
+@with_timeout
 @as_json
-def lock(file: Path, check: bool, as_json: bool) -> None:
-    """Write size and sha256 of every file of the heads and models that CATALOG keeps in folders.
+def lock(
+    *,
+    file: Path,
+    names: tuple[str, ...],
+    check: bool,
+    upgrade: bool,
+    models: bool,
+    local: bool,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Write commit, and size and sha256 of every file, of the heads and models that CATALOG names.
 
     They go into the .lock file of its name beside it, sorted, one line a file, ready for review. Nothing is loaded that
-    has no record: run this once after you add a head of your own, and whenever you change one on purpose.
+    has no record: run this once after you add a head, and whenever you change one on purpose. A commit that
+    is in the lock stays until --upgrade moves it. HEAD narrows it to the heads and models named. Ends with 2, and
+    writes nothing, when one of them cannot be read.
     """
     from registry.recording import record_catalog, write_recording
 
-    recording = record_catalog(file)
+    if local and upgrade:
+        raise click.UsageError("--upgrade asks the Hub, and --local forbids it: leave one of them out.")
+    recording = record_catalog(
+        file, names=names, models=models, local=local, upgrade=upgrade, timeout_s=timeout_s
+    )
     if not check:
         write_recording(recording)
     if as_json:
-        print_json(
-            {
-                "lock": str(recording.lock_path),
-                "recorded": list(recording.recorded),
-                "changed": list(recording.changed),
-                "written": not check,
-            }
-        )
+        print_json(_document(recording, written=not check))
     else:
-        for name in recording.changed:
-            click.echo(f"{name}: {'differs from the lock' if check else 'recorded'}")
+        for one in recording.changed:
+            _print(one, check=check)
         count = len(recording.recorded)
         click.echo(f"{count} checkpoints, {len(recording.changed)} changed: {recording.lock_path}")
     raise click.exceptions.Exit(1 if check and recording.changed else 0)
+
+
+def _document(recording: Any, *, written: bool) -> dict[str, Any]:
+    return {
+        "lock": str(recording.lock_path),
+        "recorded": list(recording.recorded),
+        "changed": [one.name for one in recording.changed],
+        "changes": [
+            {
+                "kind": one.kind,
+                "name": one.name,
+                "commit_before": one.before.commit if one.before else None,
+                "commit": one.now.commit if one.now else None,
+                "files": [{"path": file.path, "status": file.status} for file in one.files],
+            }
+            for one in recording.changed
+        ],
+        "written": written,
+    }
+
+
+def _print(one: Any, *, check: bool) -> None:
+    """`NAME: what`, then old and new commit where it moved, then a line a file: status, tab, path."""
+    if one.now is None:
+        what = "in the lock, no longer in the catalog" if check else "dropped: no longer in the catalog"
+    elif check:
+        what = "differs from the lock" if one.before else "not in the lock"
+    else:
+        what = "recorded"
+    click.echo(f"{one.name}: {what}")
+    before, now = (entry.commit if entry else None for entry in (one.before, one.now))
+    if one.now is not None and before != now:
+        click.echo(f"commit\t{one.name}\t{before or '-'}\t{now or '-'}")
+    if one.before is not None and one.now is not None:
+        for file in one.files:
+            click.echo(f"{file.status}\t{one.name}/{file.path}")

@@ -28,6 +28,19 @@ def with_catalog(command: Command) -> Command:
     )(command)
 
 
+def with_timeout(command: Command) -> Command:
+    """`--timeout SECONDS`: how long the Hub may say nothing."""
+    return click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(min=0, min_open=True),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Give up after so long without a byte.",
+    )(command)
+
+
 def with_narrowing(command: Command) -> Command:
     """`--length`, `--via` and `--run`: which of several chains."""
     for option in (

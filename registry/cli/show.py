@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from registry.cli.here import CHECK_FACTS, check_facts, here
 from registry.cli.list import short_count
 from registry.cli.options import as_json, with_catalog
 from registry.cli.printing import print_facts, print_json, print_table
@@ -29,13 +30,15 @@ def show(name: str, catalog: tuple[Path, ...], as_json: bool) -> None:
     """
     from registry.names import find_heads, find_model
     from registry.shelf import Shelf
+    from registry.storeview import LastChecks
 
     shelf = Shelf.open(catalog)
+    checks = LastChecks.read()
     if HEAD_SEPARATOR in name:
-        documents = [_head_document(shelf, head) for head in find_heads(shelf.catalog, name)]
+        documents = [_head_document(shelf, head, checks) for head in find_heads(shelf.catalog, name)]
         kind = "heads"
     else:
-        documents = [_model_document(shelf, find_model(shelf.catalog, name))]
+        documents = [_model_document(shelf, find_model(shelf.catalog, name), checks)]
         kind = "models"
     if as_json:
         print_json({kind: documents})
@@ -46,7 +49,7 @@ def show(name: str, catalog: tuple[Path, ...], as_json: bool) -> None:
         _print(document)
 
 
-def _model_document(shelf: Any, model: Any) -> dict[str, Any]:
+def _model_document(shelf: Any, model: Any, checks: Any) -> dict[str, Any]:
     place = shelf.model_place(model)
     heads = shelf.catalog.heads
     return {
@@ -54,11 +57,11 @@ def _model_document(shelf: Any, model: Any) -> dict[str, Any]:
         **model.model_dump(exclude={"alias"}, exclude_none=True),
         "heads_from_here": [head.name for head in heads if head.source == model.alias],
         "heads_to_here": [head.name for head in heads if head.target == model.alias],
-        **_on_disk(place.folder, shelf.lock.models.get(model.alias)),
+        **_on_disk(place, shelf.lock.models.get(model.alias), checks.of("model", model.alias, place)),
     }
 
 
-def _head_document(shelf: Any, head: Any) -> dict[str, Any]:
+def _head_document(shelf: Any, head: Any, checks: Any) -> dict[str, Any]:
     from registry.runs import parse_run_name
     from registry.training import parse_trainer_state
 
@@ -79,12 +82,13 @@ def _head_document(shelf: Any, head: Any) -> dict[str, Any]:
         "mismatch_weight": facts.mismatch_weight,
         "layers": facts.layers,
         "training": training,
-        **_on_disk(place.folder, shelf.lock.heads.get(head.name)),
+        **_on_disk(place, shelf.lock.heads.get(head.name), checks.of("head", head.name, place)),
     }
 
 
-def _on_disk(folder: Path | None, entry: Any) -> dict[str, Any]:
-    """Folder, files and evaluation, as far as they are here or recorded."""
+def _on_disk(place: Any, entry: Any, check: Any) -> dict[str, Any]:
+    """Folder, last verification, files and evaluation, as far as they are here or recorded."""
+    folder: Path | None = place.folder
     recorded = entry.files if entry else {}
     here = (
         {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
@@ -105,6 +109,7 @@ def _on_disk(folder: Path | None, entry: Any) -> dict[str, Any]:
         evaluation = json.loads((folder / EVALUATION).read_bytes())
     return {
         "installed": folder is not None,
+        **check_facts(check),
         "path": None if folder is None else str(folder),
         "commit": entry.commit if entry else None,
         "files": files,
@@ -116,8 +121,9 @@ def _print(document: Mapping[str, Any]) -> None:
     plain = {
         key: value
         for key, value in document.items()
-        if key not in ("files", "evaluation", "training", "parameters")
+        if key not in ("files", "evaluation", "training", "parameters", *CHECK_FACTS)
     }
+    plain["installed"] = here(document) or "no"
     if "parameters" in document:
         plain["parameters"] = f"{short_count(document['parameters'])} ({document['parameters']})"
     print_facts([(key.replace("_", " "), _flat(value)) for key, value in plain.items()])

@@ -34,13 +34,21 @@ def test_help_ends_with_an_example_and_stands_in_the_readme(specreg: Run, name: 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_that_prints_facts_takes_json(name: str) -> None:
     """
-    All but `schema`, which prints JSON anyway, have the option.
+    All but `schema`, which prints JSON anyway, have the option; of a group, each of its commands has.
     """
     command = group.get_command(click.Context(group), name)
 
     assert command is not None
     assert command.name == name
-    assert command.name == "schema" or any(option.name == "as_json" for option in command.params)
+    for one in leaves(command):
+        assert one.name == "schema" or any(option.name == "as_json" for option in one.params)
+
+
+def leaves(command: click.Command) -> list[click.Command]:
+    """The command itself, or of a group the commands in it, those of inner groups included."""
+    if not isinstance(command, click.Group):
+        return [command]
+    return [leaf for inner in command.commands.values() for leaf in leaves(inner)]
 
 
 def test_list_holds_fifteen_models_and_ten_published_heads(specreg: Run) -> None:

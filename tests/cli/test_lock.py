@@ -63,7 +63,7 @@ def test_the_shipped_lock_holds(specreg: Run) -> None:
     """
     The lock at the top is the one that its own command would write.
     """
-    found = specreg("lock", str(ROOT / "catalog.yaml"), "--check", "--json")
+    found = specreg("lock", str(ROOT / "catalog.yaml"), "--check", "--local", "--json")
 
     assert found.code == 0
     assert len(json.loads(found.out)["recorded"]) == 6
@@ -80,3 +80,43 @@ def test_a_folder_that_is_not_there_is_said(specreg: Run, own: Path) -> None:
     assert found.code == 2
     assert HEAD in found.err
     assert not own.with_suffix(".lock").exists()
+
+
+def test_a_head_from_a_source_of_the_catalog_below_is_recorded(specreg: Run, tmp_path: Path) -> None:
+    """
+    What counts is which file names the head, not which file names its source; heads of other files are left out.
+    """
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "version: 1\nheads:\n  - {source: pico-little, target: pico-draft, run: again, from: pico, "
+        f"path: {SHIPPED}}}\n"
+    )
+
+    found = specreg("lock", str(file), "--json")
+
+    assert json.loads(found.out)["recorded"] == ["pico-little--to--pico-draft/again"]
+    shipped = json.loads((ROOT / "catalog.lock").read_text())["heads"][SHIPPED]
+    assert (
+        json.loads(file.with_suffix(".lock").read_text())["heads"]["pico-little--to--pico-draft/again"]
+        == shipped
+    )
+
+
+def test_a_model_that_is_nowhere_stops_no_lock(specreg: Run, own: Path) -> None:
+    """
+    A model of which only facts are known has nothing to record.
+    """
+    own.write_text(own.read_text() + "models:\n  marked: {hidden_size: 8}\n")
+
+    assert specreg("lock", str(own), "--models").code == 0
+
+
+def test_names_narrow_what_is_looked_at(specreg: Run, own: Path) -> None:
+    """
+    A head named is recorded alone; a name that is not the file's own is a fault.
+    """
+    assert specreg("lock", str(own), HEAD).code == 0
+    unknown = specreg("lock", str(own), "pico-draft--to--pico-target")
+
+    assert unknown.code == 1
+    assert "No head of this catalog file" in unknown.err

@@ -16,7 +16,8 @@ from registry.records import Head, Model
 Tensors = dict[str, npt.NDArray[Any]]
 
 HIDDEN = 4
-SOURCE_MODEL = Model(alias="a", hidden_size=HIDDEN)
+SOURCE_MODEL = Model(alias="a", hidden_size=HIDDEN, vocab_size=8, tokenizer="plain")
+TARGET_MODEL = Model(alias="b", hidden_size=2 * HIDDEN, vocab_size=8, tokenizer="plain")
 
 
 def head_entry(run: str, *, path: str | None = None) -> Head:
