@@ -25,14 +25,14 @@ from heads.encoding import DTYPES, encoded
 from heads.head import AcceptancePredictionHead, StoredForm
 from heads.stored import judged, refused
 from registry.errors import NotInstalledError
-from registry.layout import (
+from registry.files.layout import (
     MAX_CONFIG_BYTES,
     HeadConfig,
     expected_shapes,
     parse_head_config,
     stored_form,
 )
-from registry.tensorfile import PREFIX_BYTES
+from registry.files.tensorfile import PREFIX_BYTES
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"

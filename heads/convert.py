@@ -30,11 +30,17 @@ from registry.converted import (
     write_conversion,
 )
 from registry.errors import CheckpointError, NotInstalledError, UsageError
-from registry.folder import CheckpointFolder
+from registry.files.folder import CheckpointFolder
+from registry.files.layout import (
+    MAX_CONFIG_BYTES,
+    expected_shapes,
+    parse_head_config,
+    stored_form,
+    stored_names,
+)
+from registry.files.tensorfile import PREFIX_BYTES, read_header
 from registry.headsight import CONFIG, PICKLE
-from registry.layout import MAX_CONFIG_BYTES, expected_shapes, parse_head_config, stored_form, stored_names
 from registry.records import FileRecord, Head
-from registry.tensorfile import PREFIX_BYTES, read_header
 from registry.verify import read_verified
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from registry.errors import ShapeError, UsageError
-from registry.layout import CLASSES, MAX_HIDDEN_SIZE, MAX_LAYERS
+from registry.files.layout import CLASSES, MAX_HIDDEN_SIZE, MAX_LAYERS
 
 StoredForm = Literal["separate", "shared", "pickled"]
 ACCEPTED = 1  # the class 'the target accepts'; 0 is 'it does not'

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from heads.encoding import DTYPES
 from registry.errors import CheckpointError
-from registry.strictjson import shown
+from registry.files.strictjson import shown
 
 MAX_ENTRIES: Final = 4096
 MAX_PICKLE_BYTES: Final = 1 << 20

@@ -27,9 +27,9 @@ from heads.checkpoint import PICKLE, load_head
 from heads.convert import convert_head
 from heads.head import AcceptancePredictionHead
 from registry.errors import CheckpointError, NotInstalledError, UsageError
+from registry.files.tensorfile import read_header
 from registry.places import Place
 from registry.records import Head, LockEntry, Model
-from registry.tensorfile import read_header
 from registry.verify import read_verified
 
 if TYPE_CHECKING:

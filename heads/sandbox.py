@@ -17,9 +17,9 @@ from heads import unpickler
 from heads.stored import judged
 from heads.worker import Worker, WorkerFailed
 from registry.errors import CheckpointError
-from registry.layout import HeadConfig, expected_shapes
-from registry.strictjson import shown
-from registry.tensorfile import PREFIX_BYTES, TensorFile
+from registry.files.layout import HeadConfig, expected_shapes
+from registry.files.strictjson import shown
+from registry.files.tensorfile import PREFIX_BYTES, TensorFile
 
 MAX_PROBLEMS: Final = 16
 MAX_PROBLEM_LENGTH: Final = 400

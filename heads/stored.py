@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from heads.encoding import DTYPES
 from registry.errors import CheckpointError
-from registry.layout import HeadConfig, stored_names
-from registry.tensorfile import TensorFile, read_header
+from registry.files.layout import HeadConfig, stored_names
+from registry.files.tensorfile import TensorFile, read_header
 
 
 def judged(weights: bytes, config: HeadConfig, *, file: str) -> tuple[TensorFile, dict[str, str]]:

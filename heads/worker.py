@@ -17,7 +17,7 @@ from typing import IO, Any, Final
 
 from heads import unpickler
 from registry.errors import UsageError
-from registry.strictjson import StrictJSONError, parse_json, shown
+from registry.files.strictjson import StrictJSONError, parse_json, shown
 
 PROGRAM: Final = Path(unpickler.__file__)
 MAX_ANSWER_BYTES: Final = 1 << 20

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from registry.errors import CatalogError, CatalogFault
-from registry.faults import FaultList
-from registry.fields import SECTIONS
-from registry.layer import Layer, head_key
+from registry.reading.faults import FaultList
+from registry.reading.fields import SECTIONS
+from registry.reading.layer import Layer, head_key
+from registry.reading.references import KnownNames
+from registry.reading.yaml_nodes import MAX_BYTES
+from registry.reading.yaml_text import block, flow
 from registry.records import Catalog
-from registry.references import KnownNames
-from registry.yaml_nodes import MAX_BYTES
-from registry.yaml_text import block, flow
 
 ENVIRONMENT = "SPECREG_CATALOG"
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from registry.facts import NOTHING_KNOWN, EdgeFacts
 from registry.records import Finding, Head, Model, Status, TokenizerFamily
 from registry.runs import parse_run_name
-from registry.sameness import counted, same_content
-from registry.vocabulary import Vocabulary
+from registry.tokens.sameness import counted, same_content
+from registry.tokens.vocabulary import Vocabulary
 
 PADDING_SHARE = 16
 """Rows past the tokenizer count as padding up to one sixteenth of its size (151936 rows for 151669 ids)."""

@@ -26,12 +26,12 @@ from typing import Final
 from pydantic import ValidationError
 
 from registry.errors import CheckpointError, UsageError
-from registry.folder import CheckpointFolder
+from registry.files.folder import CheckpointFolder
+from registry.files.manifest import read_recorded
+from registry.files.strictjson import StrictJSONError, parse_json
 from registry.headsight import CONFIG, WEIGHTS
 from registry.home import home
-from registry.manifest import read_recorded
 from registry.records import FileRecord, Record
-from registry.strictjson import StrictJSONError, parse_json
 
 RECORD: Final = "conversion.json"
 MAX_RECORD_BYTES: Final = 1 << 16

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from registry.jsonfile import read_object, read_start, unusable
-from registry.strictjson import StrictJSONError, parse_json, shown
-from registry.vocabulary import TOKENIZER_FILES, Vocabulary, read_vocabulary
+from registry.files.jsonfile import read_object, read_start, unusable
+from registry.files.strictjson import StrictJSONError, parse_json, shown
+from registry.tokens.vocabulary import TOKENIZER_FILES, Vocabulary, read_vocabulary
 
 CONFIG_LIMIT_BYTES = 2**20
 HEADER_LIMIT_BYTES = 2**20

@@ -10,13 +10,13 @@ from typing import Final
 from registry.compat import depth_in_run, judge_edge, pair_of
 from registry.errors import CheckpointError
 from registry.facts import read_edge_facts
-from registry.folder import HashedFile
-from registry.layout import MAX_CONFIG_BYTES, HeadConfig, parse_head_config, stored_form, stored_names
-from registry.manifest import PICKLE_DETAIL, Inspector
+from registry.files.folder import HashedFile
+from registry.files.layout import MAX_CONFIG_BYTES, HeadConfig, parse_head_config, stored_form, stored_names
+from registry.files.manifest import PICKLE_DETAIL, Inspector
+from registry.files.strictjson import shown
+from registry.files.tensorscan import TensorScan, scan_tensors
 from registry.modelcheck import config_sizes
 from registry.records import Head, Model, Status, TokenizerFamily
-from registry.strictjson import shown
-from registry.tensorscan import TensorScan, scan_tensors
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"

@@ -15,10 +15,10 @@ from typing import Any, Final, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from registry.errors import CatalogError, CatalogFault, CheckpointError
-from registry.folder import CheckpointFolder, is_safe_name, shown_name
+from registry.files.folder import CheckpointFolder, is_safe_name, shown_name
+from registry.files.strictjson import StrictJSONError, parse_json, shown
+from registry.files.wholefile import put_whole
 from registry.records import FileRecord, LockEntry, Record
-from registry.strictjson import StrictJSONError, parse_json, shown
-from registry.wholefile import put_whole
 
 MAX_LOCK_BYTES: Final = 1 << 28
 HASHING_THREADS: Final = 2

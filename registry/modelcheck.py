@@ -18,15 +18,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from registry.errors import CheckpointError
-from registry.folder import CheckpointFolder, HashedFile
-from registry.manifest import PICKLE_DETAIL, PICKLE_SUFFIXES, Inspector, check_files, judge_record, required
-from registry.modelshape import ModelConfig, judge_shapes, model_config
+from registry.files.folder import CheckpointFolder, HashedFile
+from registry.files.manifest import (
+    PICKLE_DETAIL,
+    PICKLE_SUFFIXES,
+    Inspector,
+    check_files,
+    judge_record,
+    required,
+)
+from registry.files.modelshape import ModelConfig, judge_shapes, model_config
+from registry.files.strictjson import StrictJSONError, parse_json, shown
+from registry.files.tensorfile import TensorFile
+from registry.files.tensorscan import scan_header, scan_tensors
 from registry.places import Place
 from registry.records import Finding, LockEntry, Model, Status
 from registry.report import ModelReport
-from registry.strictjson import StrictJSONError, parse_json, shown
-from registry.tensorfile import TensorFile
-from registry.tensorscan import scan_header, scan_tensors
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"

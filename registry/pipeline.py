@@ -14,7 +14,7 @@ from registry.shelf import Shelf
 
 if TYPE_CHECKING:
     from heads import Cascade
-    from registry.download import DownloadReport
+    from registry.hub.download import DownloadReport
     from registry.report import HeadReport, ModelReport
 
 
@@ -125,7 +125,7 @@ class Pipeline:
             UsageError: The Hub could not be asked, with the reason.
             CheckpointError: A file is not what its record says.
         """
-        from registry.download import download
+        from registry.hub.download import download
 
         chosen = self.chain.models if models else ()
         report = download(self.shelf, self.chain.heads, chosen, dry_run=dry_run, timeout_s=timeout_s)

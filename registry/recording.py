@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from registry.catalog import load_catalog, lock_path_of
+from registry.editing.ownpart import own_part
 from registry.errors import (
     HubError,
     NotInstalledError,
@@ -18,15 +19,14 @@ from registry.errors import (
     UnknownNameError,
     UsageError,
 )
+from registry.hub.remote import HOPELESS, asked_hub, model_files, remote_entry
 from registry.lock import Lock, lock_folder, read_lock, write_lock
 from registry.names import find_heads, find_model, nearest
-from registry.ownpart import own_part
 from registry.places import DEFAULT_REVISION, Place, head_place, model_place
 from registry.records import HEAD_SEPARATOR, Catalog, LockEntry, Model, Source
-from registry.remote import HOPELESS, asked_hub, model_files, remote_entry
 
 if TYPE_CHECKING:
-    from registry.hub import Hub
+    from registry.hub.client import Hub
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from registry.manifest import FileReport
+from registry.files.manifest import FileReport
 from registry.records import Finding, Record
 
 

@@ -23,9 +23,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from registry.folder import CheckpointFolder, HashedFile
+from registry.files.folder import CheckpointFolder, HashedFile
+from registry.files.manifest import Content, check_files, judge_record, refusal, required, take_recorded
 from registry.headsight import CONFIG, PICKLE, WEIGHTS, Ends, HeadSight, judge_head, judge_ids, judge_width
-from registry.manifest import Content, check_files, judge_record, refusal, required, take_recorded
 from registry.modelcheck import verify_model
 from registry.places import Place
 from registry.records import Finding, Head, LockEntry

@@ -16,13 +16,11 @@ DOORS_TO_HEADS = {"registry/cli/convert.py", "registry/cli/decode.py", "registry
 ROOM_OF: dict[str, str | tuple[str, ...]] = {
     "click": "registry/cli/",
     "rich": "registry/cli/",
-    "huggingface_hub": ("registry/hub.py", "registry/turns.py", "registry/wire.py"),
-    "yaml": "registry/yaml",
-    "sqlmodel": tuple(
-        f"registry/{room}.py" for room in ("store", "storedatabase", "storerows", "storetables")
-    ),
-    "sqlalchemy": ("registry/storedatabase.py", "registry/storetables.py", "registry/migrat"),
-    "alembic": "registry/migrat",
+    "huggingface_hub": "registry/hub/",
+    "yaml": ("registry/reading/yaml_", "registry/editing/yaml_"),
+    "sqlmodel": "registry/store/",
+    "sqlalchemy": "registry/store/",
+    "alembic": "registry/store/migrat",
 }
 
 

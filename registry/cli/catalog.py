@@ -12,7 +12,7 @@ from registry.cli.options import as_json
 from registry.cli.printing import print_json
 
 if TYPE_CHECKING:
-    from registry.draft import Draft
+    from registry.editing.draft import Draft
 
 SECTION_OF = {"head": "heads", "model": "models", "source": "sources", "tokenizer": "tokenizers"}
 KIND = click.Choice(list(SECTION_OF))
@@ -119,7 +119,7 @@ def add_head(
     source: str, target: str, run: str, from_: str, path: str | None, file: Path | None, as_json: bool
 ) -> None:
     """Add a head from SOURCE to TARGET, models that a catalog knows by any of their names."""
-    from registry.editing import aliases_with
+    from registry.editing.edits import aliases_with
 
     ends = aliases_with(_chosen(file), (source, target))
     values = _given({"source": ends[0], "target": ends[1], "run": run, "from": from_, "path": path})
@@ -175,7 +175,7 @@ def check(file: Path, as_json: bool) -> None:
 
     Ends with 1 when there is one, with 2 when there is no such file.
     """
-    from registry.editing import faults_of
+    from registry.editing.edits import faults_of
 
     faults = faults_of(file)
     if as_json:
@@ -192,7 +192,7 @@ def check(file: Path, as_json: bool) -> None:
 
 
 def _chosen(file: Path | None) -> Path:
-    from registry.editing import catalog_to_edit
+    from registry.editing.edits import catalog_to_edit
 
     return catalog_to_edit(file)
 
@@ -217,7 +217,7 @@ def _edit(
     more: dict[str, str] | None = None,
 ) -> None:
     """Carry an edit out and print it: what was done, kind, name, file."""
-    from registry.editing import edit_catalog
+    from registry.editing.edits import edit_catalog
 
     chosen = _chosen(file)
     full = {"name": name}

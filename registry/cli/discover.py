@@ -24,7 +24,7 @@ def discover(names: tuple[str, ...], timeout_s: float, catalog: tuple[Path, ...]
     good news: it ends with 0 unless one is gone, then with 1; with 2 when a source could not be looked at. Below
     each source stand the commands that take its news in.
     """
-    from registry.discovering import discover as look
+    from registry.editing.discovering import discover as look
     from registry.shelf import Shelf
 
     shelf = Shelf.open(catalog)

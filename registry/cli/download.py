@@ -50,7 +50,7 @@ def download(
     of its files are right. What is here and as recorded is not fetched again, and what broke off is gone on
     with. Ends with 1 when a file is not what it should be, with 2 when the Hub could not be asked.
     """
-    from registry.download import download as run
+    from registry.hub.download import download as run
     from registry.shelf import Shelf
 
     shelf = Shelf.open(catalog)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from registry.storeview import LastCheck
+    from registry.store.view import LastCheck
 
 CHECK_FACTS = ("verified", "verification_ok")
 

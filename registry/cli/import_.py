@@ -13,7 +13,7 @@ from registry.cli.options import as_json, with_catalog, with_timeout
 from registry.cli.printing import print_json
 
 if TYPE_CHECKING:
-    from registry.importplan import Answer, Origin, Plan
+    from registry.editing.importplan import Answer, Origin, Plan
 
 
 @click.command(name="import", epilog="Example: specreg import ArcticHuaji/specdecpp-acc-heads")
@@ -48,8 +48,8 @@ def import_(
     head does not fit its model: those are told and left out.
     """
     from registry.catalog import load_catalog
-    from registry.importing import plan_import
-    from registry.importplan import origin_of
+    from registry.editing.importing import plan_import
+    from registry.editing.importplan import origin_of
 
     known = load_catalog([*catalog, *([into] if into is not None and into.exists() else [])])
     origin = origin_of(given, revision=revision, base=(into.parent if into else Path()).absolute())
@@ -81,12 +81,12 @@ def import_(
 
 def _looked_at(origin: Origin, revision: str | None, timeout_s: float, plan: Any) -> tuple[Plan, str | None]:
     """The plan for what lies there now, and the commit where there is one."""
-    from registry.collection import folder_collection, hub_collection
+    from registry.editing.collection import folder_collection, hub_collection
     from registry.places import DEFAULT_REVISION
 
     if origin.folder is not None:
         return plan(folder_collection(origin.folder)), None
-    from registry.remote import asked_hub
+    from registry.hub.remote import asked_hub
 
     with asked_hub(timeout_s=timeout_s) as hub:
         commit = hub.commit_of(origin.where, revision or DEFAULT_REVISION)
@@ -95,7 +95,7 @@ def _looked_at(origin: Origin, revision: str | None, timeout_s: float, plan: Any
 
 def _written(found: Plan, into: Path | None, *, dry_run: bool) -> str:
     """The text of the catalog with the entries in it: of `into`, or of a new one that is nowhere."""
-    from registry.editing import edit_catalog
+    from registry.editing.edits import edit_catalog
 
     if into is not None:
         if not found.new:
@@ -107,7 +107,7 @@ def _written(found: Plan, into: Path | None, *, dry_run: bool) -> str:
 
 def _ask(name: str, hidden_size: int | None, near: tuple[str, ...]) -> Answer:
     """Ask which model is meant; an empty answer leaves it open."""
-    from registry.importplan import Answer
+    from registry.editing.importplan import Answer
 
     said = f", hidden size {hidden_size}" if hidden_size else ""
     hint = f" (is it {' or '.join(near)}?)" if near else ""
@@ -121,7 +121,7 @@ def _ask(name: str, hidden_size: int | None, near: tuple[str, ...]) -> Answer:
 
 def _hub_id(typed: str) -> str:
     """What was typed, if it can be a repository; else the question is put again."""
-    from registry.fields import REPO
+    from registry.reading.fields import REPO
 
     if typed and not REPO.accepts(typed):
         raise click.BadParameter(f"expected {REPO.expected}.")

@@ -23,7 +23,7 @@ def list_(only: str | None, catalog: tuple[Path, ...], as_json: bool) -> None:
     last did; a file that has changed since makes that 'installed' again.
     """
     from registry.shelf import Shelf
-    from registry.storeview import LastChecks
+    from registry.store.view import LastChecks
 
     shelf = Shelf.open(catalog)
     checks = LastChecks.read()

@@ -10,6 +10,6 @@ from registry.cli.printing import print_json
 @click.command(epilog="Example: specreg schema > catalog.schema.json")
 def schema() -> None:
     """Print the JSON Schema of catalog.yaml, for editors that check and complete as you type."""
-    from registry.schema import catalog_json_schema
+    from registry.reading.schema import catalog_json_schema
 
     print_json(catalog_json_schema())

@@ -30,7 +30,7 @@ def show(name: str, catalog: tuple[Path, ...], as_json: bool) -> None:
     """
     from registry.names import find_heads, find_model
     from registry.shelf import Shelf
-    from registry.storeview import LastChecks
+    from registry.store.view import LastChecks
 
     shelf = Shelf.open(catalog)
     checks = LastChecks.read()

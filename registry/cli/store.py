@@ -48,7 +48,7 @@ def rebuild(catalog: tuple[Path, ...], as_json: bool) -> None:
     A damaged store is set aside, not deleted. Verifications are kept as far as they can still be read.
     """
     from registry.shelf import Shelf
-    from registry.storerebuild import rebuild as run
+    from registry.store.rebuild import rebuild as run
 
     done = run(Shelf.open(catalog))
     if as_json:
@@ -110,8 +110,8 @@ def history(name: str | None, limit: int | None, catalog: tuple[Path, ...], as_j
 def _opened() -> Any:
     """The store, read-only where it may not be written; None where there is none yet."""
     from registry.errors import StoreError
-    from registry.store import Store
-    from registry.storeplace import store_place
+    from registry.store.place import store_place
+    from registry.store.store import Store
 
     path = store_place().path
     if path is not None and not path.exists():
@@ -125,7 +125,7 @@ def _opened() -> Any:
 
 
 def _shown_place() -> str:
-    from registry.storeplace import store_place
+    from registry.store.place import store_place
 
     return store_place().shown
 

@@ -76,7 +76,7 @@ def _chosen(shelf: Any, names: tuple[str, ...], models: bool) -> tuple[list[Any]
 
 def _repair(shelf: Any, heads: list[Any], bases: list[Any], timeout_s: float, as_json: bool) -> None:
     """Mend, print how things were and are, and end."""
-    from registry.repair import repair
+    from registry.hub.repair import repair
 
     bars = sys.stdout.isatty() and not as_json
     outcome = repair(shelf, heads, bases, timeout_s=timeout_s, bars=bars)

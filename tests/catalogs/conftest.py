@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from registry import wire
+from registry.hub import wire
 from tests.hub.server import LocalHub
 from tests.registry.stored import write_head
 

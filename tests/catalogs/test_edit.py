@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry import editing
 from registry.catalog import load_catalog
-from registry.draft import Draft
-from registry.editing import edit_catalog
+from registry.editing import edits as editing
+from registry.editing.draft import Draft
+from registry.editing.edits import edit_catalog
 from registry.errors import CatalogError, UsageError
 from tests.catalogs.conftest import CATALOG, FIRST
 from tests.conftest import Outcome
@@ -309,7 +309,7 @@ def test_an_edit_under_way_is_waited_for(own: Path, monkeypatch: pytest.MonkeyPa
 ENDLESS = """
 import sys
 from pathlib import Path
-from registry.editing import edit_catalog
+from registry.editing.edits import edit_catalog
 file = Path(sys.argv[1])
 print("ready", flush=True)
 for number in range(100_000):

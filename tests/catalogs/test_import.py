@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.catalog import load_catalog
-from registry.collection import _sorted_out
-from registry.folder import is_safe_name
-from registry.importing import plan_import
-from registry.importplan import Answer, Origin
+from registry.editing.collection import _sorted_out
+from registry.editing.importing import plan_import
+from registry.editing.importplan import Answer, Origin
+from registry.files.folder import is_safe_name
 from tests.catalogs.conftest import CATALOG, FIRST, REPO, SECOND
 from tests.conftest import Outcome
 from tests.hub.server import LocalHub, Refusal
@@ -220,7 +220,7 @@ def test_what_is_answered_becomes_the_model(hub: LocalHub) -> None:
     """
     A Hub id that a catalog knows is that model; one that it does not know is a new one; no answer leaves a mark.
     """
-    from registry.collection import folder_collection
+    from registry.editing.collection import folder_collection
 
     answers = {"middle": Answer(hub="Qwen/Qwen3-1.7B"), "large": Answer(hub="org/large", hidden_size=9)}
     asked: list[tuple[str, int | None]] = []

@@ -14,7 +14,7 @@ import pytest
 from heads import worker
 from heads.sandbox import Limits, Sandbox
 from registry.errors import CheckpointError, UsageError
-from registry.layout import parse_head_config
+from registry.files.layout import parse_head_config
 from tests.convert.payloads import CONFIG, FILL, STALL, head_of, saved
 from tests.convert.rooms import warm
 

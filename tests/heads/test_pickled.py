@@ -15,7 +15,7 @@ import torch
 from heads import AcceptancePredictionHead, convert
 from heads.checkpoint import load_head
 from registry.errors import CheckpointError
-from registry.layout import parse_head_config
+from registry.files.layout import parse_head_config
 from tests.convert.payloads import CONFIG, head_of, saved, state, write
 from tests.convert.rooms import Lent, warm
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from registry import fetching, wire
 from registry.catalog import parse_catalog
-from registry.download import DownloadReport, download
 from registry.home import downloaded_lock_path
+from registry.hub import fetching, wire
+from registry.hub.download import DownloadReport, download
 from registry.lock import Lock, lock_folder, read_lock
 from registry.records import Head
 from registry.shelf import Shelf

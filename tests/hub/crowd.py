@@ -19,14 +19,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import registry.hub  # noqa: F401 - so that no child has to
+import registry.hub.client  # noqa: F401 - so that no child has to
 from registry.catalog import load_catalog
-from registry.download import download
-from registry.downloaded import remember
 from registry.errors import SpecregError
 from registry.home import downloaded_lock_path, home
+from registry.hub.download import download
+from registry.hub.downloaded import remember
+from registry.hub.orders import head_order
 from registry.lock import Lock, read_lock
-from registry.orders import head_order
 from registry.places import hub_cache
 from registry.records import FileRecord, LockEntry
 from registry.shelf import Shelf

@@ -246,7 +246,7 @@ def test_planning_loads_no_network_library() -> None:
     What lists and chains needs is there without the Hub's client.
     """
     program = (
-        "import sys, registry.download, registry.cli.download; "
+        "import sys, registry.hub.download, registry.cli.download; "
         "print([n for n in ('huggingface_hub', 'platformdirs', 'httpx', 'torch') if n in sys.modules])"
     )
     outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

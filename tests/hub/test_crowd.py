@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.download import download
 from registry.errors import CheckpointError, HubError
 from registry.home import downloaded_lock_path
+from registry.hub.download import download
 from registry.lock import read_lock
 from tests.hub.conftest import EDGE, REPO, Machine
 from tests.hub.server import LocalHub, Refusal

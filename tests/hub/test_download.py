@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.download import download
 from registry.errors import NotInstalledError
 from registry.home import downloaded_lock_path
+from registry.hub.download import download
 from registry.lock import lock_folder, read_lock
 from registry.records import Head, Source
 from registry.verify import verify_head

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 from huggingface_hub import constants
 
-from registry import wire
 from registry.errors import HubError
+from registry.hub import wire
 from registry.lock import lock_folder
 from registry.records import Source
 from tests.hub.conftest import EDGE, REPO, Machine

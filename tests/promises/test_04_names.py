@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from registry.download import download
 from registry.errors import CatalogError, HubError, SpecregError
-from registry.folder import is_safe_name
-from registry.hub import Hub
+from registry.files.folder import is_safe_name
+from registry.hub.client import Hub
+from registry.hub.download import download
+from registry.hub.orders import Order, head_order
 from registry.lock import Lock, read_lock, write_lock
-from registry.orders import Order, head_order
 from registry.places import hub_cache
 from registry.records import LockEntry, Source
 from registry.shelf import Shelf

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.store import Store
+from registry.store.store import Store
 from tests.store.conftest import postgres_server, postgres_url, store_url
 from tests.store.reports import detail_of
 

@@ -16,7 +16,7 @@ from safetensors import deserialize
 from safetensors.numpy import save
 
 from registry.errors import CheckpointError
-from registry.tensorfile import TensorFile, read_header
+from registry.files.tensorfile import TensorFile, read_header
 
 pytestmark = pytest.mark.promises
 

@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from registry.errors import CheckpointError
-from registry.tensorfile import MAX_HEADER_BYTES, MAX_RANK, MAX_TENSORS, read_header
+from registry.files.tensorfile import MAX_HEADER_BYTES, MAX_RANK, MAX_TENSORS, read_header
 from tests.registry.stored import raw_file
 
 pytestmark = pytest.mark.promises

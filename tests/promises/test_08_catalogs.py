@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from registry.catalog import parse_catalog
 from registry.errors import CatalogError
-from registry.fields import CALIBRATION, HEAD, MODEL, SOURCE, TOKENIZER, TRAINING
+from registry.reading.fields import CALIBRATION, HEAD, MODEL, SOURCE, TOKENIZER, TRAINING
 
 pytestmark = pytest.mark.promises
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from heads.checkpoint import load_head
-from registry.layout import HeadConfig, expected_shapes
+from registry.files.layout import HeadConfig, expected_shapes
 from tests.convert.rooms import warm
 
 pytestmark = pytest.mark.promises

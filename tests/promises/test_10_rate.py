@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from registry.folder import CheckpointFolder
+from registry.files.folder import CheckpointFolder
+from registry.files.manifest import check_files
 from registry.lock import lock_folder
-from registry.manifest import check_files
 from registry.records import Model
 from registry.verify import read_verified, read_verified_buffer, verify_head, verify_model
 from tests.registry.stored import head_entry

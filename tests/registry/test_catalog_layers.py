@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 
 import pytest
 
@@ -146,11 +147,8 @@ def test_locks_lie_beside_their_catalogs(tmp_path: Path) -> None:
 def test_packaged_catalog_comes_first(tmp_path: Path) -> None:
     """In a wheel the catalog lies inside the package, and a stray catalog.yaml beside it is not read."""
     package = tmp_path / "registry"
-    package.mkdir()
-    for module in (Path(__file__).parents[2] / "registry").glob("*.py"):
-        write(
-            package, module.name, "" if module.name == "__init__.py" else module.read_text(encoding="utf-8")
-        )
+    copytree(Path(__file__).parents[2] / "registry", package, ignore=ignore_patterns("__pycache__"))
+    write(package, "__init__.py", "")
     write(package, "catalog.yaml", builtin_catalog_path().read_text(encoding="utf-8"))
     write(tmp_path, "catalog.yaml", "version: 1")
 

@@ -21,7 +21,7 @@ from registry.chains import Chain, Refusal, candidates, lone, resolve
 from registry.errors import CheckpointError, NoChainError, UnknownNameError, UsageError
 from registry.facts import EdgeFacts
 from registry.records import Catalog, Head, Model, Source, TokenizerFamily, TrainingSummary
-from registry.vocabulary import Vocabulary
+from registry.tokens.vocabulary import Vocabulary
 
 NAMES = "abcdefg"
 RUN = "exp-weight6-layer3"

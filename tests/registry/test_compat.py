@@ -18,7 +18,7 @@ from registry.compat import Side, depth_in_run, judge_chain, judge_edge, pair_of
 from registry.errors import CheckpointError
 from registry.facts import NOTHING_KNOWN, EdgeFacts, read_edge_facts
 from registry.records import Finding, Head, Model, TokenizerFamily
-from registry.vocabulary import Vocabulary
+from registry.tokens.vocabulary import Vocabulary
 
 FAMILIES = {
     "qwen3": TokenizerFamily(vocab_size=151669),

@@ -10,9 +10,9 @@ import pytest
 
 from registry.catalog import builtin_catalog_path, dump_catalog, load_catalog, parse_catalog
 from registry.errors import CatalogError
-from registry.fields import CALIBRATION, HEAD, MODEL, SOURCE, TOKENIZER, TRAINING, Table
+from registry.reading.fields import CALIBRATION, HEAD, MODEL, SOURCE, TOKENIZER, TRAINING, Table
+from registry.reading.schema import catalog_json_schema
 from registry.records import Calibration, Head, Model, Record, Source, TokenizerFamily, TrainingSummary
-from registry.schema import catalog_json_schema
 
 GOOD: dict[str, Any] = {
     "version": 1,

@@ -14,7 +14,7 @@ from safetensors import deserialize
 from safetensors.numpy import save
 
 from registry.errors import CheckpointError
-from registry.tensorfile import MAX_HEADER_BYTES, PREFIX_BYTES, TensorFile, read_header
+from registry.files.tensorfile import MAX_HEADER_BYTES, PREFIX_BYTES, TensorFile, read_header
 from tests.registry.stored import head_tensors, raw_file
 
 ONE = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from registry import manifest
 from registry.errors import CheckpointError, NotInstalledError
-from registry.folder import HashedFile
+from registry.files import manifest
+from registry.files.folder import HashedFile
 from registry.lock import lock_folder
 from registry.places import Place
 from registry.records import LockEntry, Model

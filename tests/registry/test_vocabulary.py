@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry import vocabulary
 from registry.errors import CheckpointError
-from registry.vocabulary import Vocabulary, read_vocabulary
+from registry.tokens import vocabulary
+from registry.tokens.vocabulary import Vocabulary, read_vocabulary
 
 WORDS = {"<unk>": 0, "<s>": 1, "</s>": 2, "a": 3, "b": 4}
 

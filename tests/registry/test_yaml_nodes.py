@@ -8,10 +8,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry import yaml_nodes
-from registry.faults import LISTED_FAULTS, FaultList
-from registry.scalars import ODD, plain_value
-from registry.yaml_nodes import ListNode, MapNode, Node, ScalarNode, read_yaml
+from registry.reading import yaml_nodes
+from registry.reading.faults import LISTED_FAULTS, FaultList
+from registry.reading.scalars import ODD, plain_value
+from registry.reading.yaml_nodes import ListNode, MapNode, Node, ScalarNode, read_yaml
 
 LIMIT_S = 0.5
 

@@ -18,10 +18,10 @@ import sys
 import time
 from contextlib import closing
 
-import registry.migrating  # noqa: F401 - loaded before the first fork: it would be most of a young process's life
+import registry.store.migrating  # noqa: F401 - loaded before the first fork: it would be most of a young process's life
 from registry.home import home
 from registry.shelf import Shelf
-from registry.store import Store
+from registry.store.store import Store
 from tests.store.reports import detail_of, faulty
 
 

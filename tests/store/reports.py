@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry.manifest import FileReport
+from registry.files.manifest import FileReport
 from registry.report import HeadReport
 from tests.store.conftest import HEAD
 

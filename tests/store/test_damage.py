@@ -16,11 +16,11 @@ import pytest
 
 from registry.errors import StoreError
 from registry.records import Head
-from registry.remembering import note_download, note_verification
 from registry.shelf import Shelf
-from registry.store import Store
-from registry.storerebuild import rebuild
-from registry.storeview import LastChecks, known_checkpoints
+from registry.store.rebuild import rebuild
+from registry.store.remembering import note_download, note_verification
+from registry.store.store import Store
+from registry.store.view import LastChecks, known_checkpoints
 from tests.store.conftest import HEAD
 from tests.store.reports import detail_of, faulty
 from tests.store.test_store import downloaded
@@ -121,7 +121,7 @@ def test_garbage_after_the_log_is_passed_over(store_file: Path, shelf: Shelf) ->
     Frames of the log whose checksum is wrong were never committed: what was before them is all there.
     """
     code = (
-        "import os, signal\nfrom registry.shelf import Shelf\nfrom registry.store import Store\n"
+        "import os, signal\nfrom registry.shelf import Shelf\nfrom registry.store.store import Store\n"
         "from tests.store.reports import faulty\n"
         "store = Store.open()\nstore.remember_verification([faulty('kept')], Shelf.open())\n"
         "os.kill(os.getpid(), signal.SIGKILL)"

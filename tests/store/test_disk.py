@@ -16,11 +16,11 @@ import pytest
 
 from registry.errors import StoreError
 from registry.records import Head
-from registry.remembering import note_verification
 from registry.shelf import Shelf
-from registry.store import Store
-from registry.storerebuild import rebuild
-from registry.storeview import LastChecks
+from registry.store.rebuild import rebuild
+from registry.store.remembering import note_verification
+from registry.store.store import Store
+from registry.store.view import LastChecks
 from tests.conftest import Outcome
 from tests.store.conftest import HEAD
 from tests.store.reports import detail_of, faulty
@@ -139,7 +139,7 @@ def not_writable(home: Path) -> Iterator[None]:
 def killed_after_writing(detail: str) -> None:
     """Another process writes one verification and dies, so that its log stays as it is."""
     code = (
-        "import os, signal, sys\nfrom registry.shelf import Shelf\nfrom registry.store import Store\n"
+        "import os, signal, sys\nfrom registry.shelf import Shelf\nfrom registry.store.store import Store\n"
         "from tests.store.reports import faulty\n"
         "store = Store.open()\nstore.remember_verification([faulty(sys.argv[1])], Shelf.open())\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
@@ -218,7 +218,7 @@ def test_a_lock_that_is_held_on_is_told(
     """
     import sqlite3
 
-    monkeypatch.setattr("registry.storedatabase.BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("registry.store.database.BUSY_TIMEOUT_S", 0.1)
     with Store.open() as store:
         store.remember_verification([shelf.verify_head(head)], shelf)
     holder = sqlite3.connect(store_file, isolation_level=None)
@@ -242,7 +242,7 @@ def test_a_lock_that_is_held_on_is_told_on_postgres_too(
     """
     A writer that never ends keeps others waiting so long and no longer; readers do not wait at all.
     """
-    monkeypatch.setattr("registry.storedatabase.BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("registry.store.database.BUSY_TIMEOUT_S", 0.1)
     with Store.open(postgres_url) as store, Store.open(postgres_url) as other:
         store.remember_verification([faulty("one")], shelf)
         with pytest.raises(StoreError) as caught:

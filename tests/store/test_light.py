@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 from registry.shelf import Shelf
-from registry.store import Store
+from registry.store.store import Store
 from tests.store.conftest import HEAD
 from tests.store.reports import faulty
 
@@ -53,5 +53,5 @@ def test_migrations_lie_in_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
     assert "registry" in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert (ROOT / "registry" / "migrations" / "env.py").is_file()
-    assert len(list((ROOT / "registry" / "migrations" / "versions").glob("r0*.py"))) == 2
+    assert (ROOT / "registry" / "store" / "migrations" / "env.py").is_file()
+    assert len(list((ROOT / "registry" / "store" / "migrations" / "versions").glob("r0*.py"))) == 2

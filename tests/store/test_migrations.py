@@ -17,11 +17,11 @@ from sqlalchemy import create_engine, text
 from sqlmodel import SQLModel
 
 from registry.errors import StoreError
-from registry.migrating import FOLDER, migrate
 from registry.shelf import Shelf
-from registry.store import Store
-from registry.storeplace import REVISION_TABLE, REVISIONS, store_place
-from registry.storeview import LastChecks
+from registry.store.migrating import FOLDER, migrate
+from registry.store.place import REVISION_TABLE, REVISIONS, store_place
+from registry.store.store import Store
+from registry.store.view import LastChecks
 from tests.store.conftest import HEAD
 from tests.store.reports import faulty
 
@@ -153,7 +153,7 @@ def test_processes_that_make_the_store_at_once_all_get_it(store_url: str) -> Non
     """
     Two that start on an empty place: one makes the tables, and none is told of a lock or a clash.
     """
-    code = "import sys; from registry.store import Store; Store.open(sys.argv[1]).close()"
+    code = "import sys; from registry.store.store import Store; Store.open(sys.argv[1]).close()"
     processes = [
         subprocess.Popen([sys.executable, "-c", code, store_url], stderr=subprocess.PIPE) for _ in range(2)
     ]

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from registry.errors import StoreError
-from registry.outcome import DownloadReport, FileOutcome, Outcome
+from registry.hub.outcome import DownloadReport, FileOutcome, Outcome
 from registry.records import Head
 from registry.shelf import Shelf
-from registry.store import Store, specreg_version
+from registry.store.store import Store, specreg_version
 from tests.store.conftest import HEAD
 from tests.store.reports import faulty
 

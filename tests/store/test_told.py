@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from registry.records import Head
-from registry.remembering import note_download, note_verification
 from registry.shelf import Shelf
-from registry.store import Store
+from registry.store.remembering import note_download, note_verification
+from registry.store.store import Store
 from tests.conftest import Outcome
 from tests.store.conftest import HEAD
 from tests.store.reports import faulty

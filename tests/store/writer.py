@@ -11,7 +11,7 @@ import sys
 
 from registry.errors import SpecregError
 from registry.shelf import Shelf
-from registry.store import Store
+from registry.store.store import Store
 from tests.store.reports import faulty
 
 

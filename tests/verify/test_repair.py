@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from registry.catalog import parse_catalog
+from registry.hub.repair import RepairReport, repair
 from registry.lock import Lock, lock_folder
-from registry.repair import RepairReport, repair
 from registry.shelf import Shelf
 from tests.hub.conftest import EDGE, REPO, Machine
 from tests.registry.stored import write_head

@@ -1,0 +1,1 @@
+"""What is installed and was verified on this machine, remembered in a database."""

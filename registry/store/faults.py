@@ -1,0 +1,122 @@
+"""What went wrong with a store, told as one sentence: what, why, next step."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from typing import Final
+
+from registry.errors import StoreError, StoreReason
+from registry.store.place import BUSY_TIMEOUT_S, REVISIONS, StorePlace
+
+# SQLite's primary codes; the rest of a code tells the circumstance.
+_OF_SQLITE: Final[dict[int, StoreReason]] = {
+    sqlite3.SQLITE_BUSY: "locked",
+    sqlite3.SQLITE_LOCKED: "locked",
+    sqlite3.SQLITE_READONLY: "read-only",
+    sqlite3.SQLITE_CANTOPEN: "read-only",
+    sqlite3.SQLITE_PERM: "read-only",
+    sqlite3.SQLITE_FULL: "full",
+    sqlite3.SQLITE_CORRUPT: "corrupted",
+    sqlite3.SQLITE_NOTADB: "corrupted",
+    sqlite3.SQLITE_ERROR: "corrupted",  # our statements are sound: a table or column is not there
+    sqlite3.SQLITE_CONSTRAINT: "corrupted",
+    sqlite3.SQLITE_MISMATCH: "corrupted",
+}
+# A full disk shows in these too, where it is met while the shared index of the log grows.
+_NO_ROOM: Final = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_TRUNCATE)
+# A file that ends before its header says so.
+_CUT: Final = (sqlite3.SQLITE_IOERR_SHORT_READ,)
+_OF_POSTGRES: Final[dict[str, StoreReason]] = {
+    "55P03": "locked",
+    "40P01": "locked",
+    "53100": "full",
+    "25006": "read-only",
+    "42501": "read-only",
+    "42P01": "corrupted",
+    "42703": "corrupted",
+    "XX001": "corrupted",
+    "XX002": "corrupted",
+}
+
+_OUT_OF_REACH: Final = (
+    "08",
+    "28",
+    "3D",
+    "57",
+)  # classes: connection, authorisation, no such database, shutdown
+_TOO_MANY: Final = "53300"
+
+
+def told(error: BaseException, place: StorePlace) -> StoreError:
+    """The error of a database's driver in our words.
+
+    Args:
+        error: What sqlite3 or psycopg raised, or an OSError or ValueError met around it.
+        place: Which store it was.
+    """
+    reason = _reason(error)
+    detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return StoreError(_sentence(reason, place, detail), reason=reason, store=place.shown)
+
+
+def newer(revision: str, place: StorePlace) -> StoreError:
+    """The store was written by a later specreg."""
+    message = (
+        f"The store {place.shown} is newer than this specreg: expected schema {REVISIONS[-1]} or before, "
+        f"got {revision}. Upgrade specreg, or point SPECREG_HOME elsewhere."
+    )
+    return StoreError(message, reason="newer", store=place.shown)
+
+
+def corrupted(detail: str, place: StorePlace) -> StoreError:
+    """The store does not hold what a store holds."""
+    return StoreError(_sentence("corrupted", place, detail), reason="corrupted", store=place.shown)
+
+
+def _reason(error: BaseException) -> StoreReason:
+    if isinstance(error, sqlite3.Error):
+        return _of_sqlite(error)
+    if isinstance(error, OSError):
+        return "full" if error.errno == errno.ENOSPC else "read-only"
+    if isinstance(error, ValueError):  # a value of a kind that is never written there
+        return "corrupted"
+    state = getattr(error, "sqlstate", None)
+    if state is None or state[:2] in _OUT_OF_REACH or state == _TOO_MANY:
+        return "unreachable"
+    return _OF_POSTGRES.get(state, "other")
+
+
+def _of_sqlite(error: sqlite3.Error) -> StoreReason:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # raised by the module itself: text or a number that cannot be one
+        return "corrupted"
+    if code in _NO_ROOM:
+        return "full"
+    return "corrupted" if code in _CUT else _OF_SQLITE.get(code & 0xFF, "other")
+
+
+def _sentence(reason: StoreReason, place: StorePlace, detail: str) -> str:
+    store = f"The store {place.shown}"
+    if reason == "locked":
+        return (
+            f"{store} is locked: another process held it for {BUSY_TIMEOUT_S:.0f} s. Nothing was written. "
+            "Wait until that ends, and try again."
+        )
+    if reason == "full":
+        return f"{store} cannot be written: its disk is full ({detail}). Nothing was written. Make room, and try again."
+    if reason == "read-only":
+        step = "Make its folder writable, or point SPECREG_HOME to one that is."
+        if place.path is None:
+            step = "Ask its owner for the right to write."
+        return f"{store} cannot be opened or written: {detail}. {step}"
+    if reason == "corrupted":
+        step = "`specreg store rebuild` sets the file aside and makes the store anew from what is on this machine."
+        if place.path is None:
+            step = "Its owner has to restore it, or to drop the tables that begin with specreg_."
+        return f"{store} is corrupted: {detail}. {step}"
+    if reason == "unreachable":
+        return (
+            f"{store} cannot be reached: {detail}. Check SPECREG_DATABASE_URL and the server, and try again."
+        )
+    return f"{store} cannot be used: {detail}. Check its disk, and try again."

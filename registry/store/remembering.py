@@ -1,0 +1,75 @@
+"""Commands remember what they did, and never fail for it: files are the truth, the store only tells of them.
+
+Importing this loads no database library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.errors import StoreError
+from registry.store.sighting import folder_text
+from registry.store.view import known_checkpoints
+
+if TYPE_CHECKING:
+    from registry.hub.outcome import DownloadReport
+    from registry.report import HeadReport, ModelReport
+    from registry.shelf import Shelf
+
+
+def note_download(report: DownloadReport, shelf: Shelf) -> str | None:
+    """Remember what a download left here.
+
+    A download that fetched nothing new, of checkpoints that the store knows, is not written again: so the second
+    download of everything loads no database library. (On PostgreSQL it does.)
+
+    Args:
+        report: What was downloaded.
+        shelf: The shelf it was downloaded to, reloaded since.
+
+    Returns:
+        The sentence to warn with, where it could not be remembered; else None.
+    """
+    outcomes = (*report.heads, *report.models)
+    if report.dry_run or not outcomes:
+        return None
+    if all(file.status == "here" for file in report.files):
+        here = {(one.kind, one.name, folder_text(Path(one.folder)), one.commit) for one in outcomes}
+        if here <= known_checkpoints():
+            return None
+    from registry.store.store import Store  # noqa: PLC0415 - half a second that most commands do without
+
+    try:
+        with Store.open() as store:
+            store.remember_download(report, shelf)
+    except StoreError as error:
+        return f"{error} The download itself is whole; only the store does not know of it."
+    return None
+
+
+def note_verification(
+    reports: Sequence[HeadReport | ModelReport], shelf: Shelf, *, checked_at: datetime
+) -> str | None:
+    """Keep what a verification found.
+
+    Args:
+        reports: What it found.
+        shelf: The shelf whose checkpoints it read.
+        checked_at: When the reading began: what changes after it counts as not verified.
+
+    Returns:
+        The sentence to warn with, where it could not be kept; else None.
+    """
+    if not reports:
+        return None
+    from registry.store.store import Store  # noqa: PLC0415 - as above
+
+    try:
+        with Store.open() as store:
+            store.remember_verification(reports, shelf, checked_at=checked_at)
+    except StoreError as error:
+        return f"{error} The verification itself stands; only the store does not know of it."
+    return None

@@ -1,0 +1,1 @@
+"""Tokenizers by content, read without any tokenizer library."""
