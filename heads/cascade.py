@@ -5,23 +5,35 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from heads.configured import options_of
 from heads.fitting import check_heads, check_length, shared_vocabulary
 from heads.generation import Generation, LevelReport
 from heads.head import AcceptancePredictionHead
+from heads.law import adjustments_of, rule_of
 from heads.level import ModelLevel, require_eval
+from heads.prompt import Prompt, prompt_ids
 from heads.rounds import Edge, Rounds
-from heads.sampling import Greedy, Rule, Seeded, Warped
 from heads.settings import PerEdgeFloat, PerEdgeInt, Settings, read_settings
 from heads.stopping import Ending, FinishReason
 from heads.streaming import Stream, Streamer
 from registry.errors import GenerationError, IncompatibleError
 
-Prompt = str | Sequence[int] | Tensor
+DEFAULTS: Final[dict[str, Any]] = {
+    "max_new_tokens": 64,
+    "temperature": 0.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "stop": None,
+    "eos_token_id": None,
+}
 
 
 class Cascade:
@@ -81,50 +93,76 @@ class Cascade:
         self,
         prompt: Prompt,
         *,
-        max_new_tokens: int = 64,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
         seed: int = 0,
+        shared_noise: bool = False,
+        schedule: str = "heads",
         min_draft: PerEdgeInt = 1,
         max_draft: PerEdgeInt = 8,
         threshold: PerEdgeFloat = 0.5,
         stop: str | Sequence[str] | None = None,
         eos_token_id: int | Sequence[int] | None = None,
+        generation_config: GenerationConfig | None = None,
         streamer: Streamer | None = None,
     ) -> Generation:
         """Continue one prompt.
 
         Args:
-            prompt: Text, encoded as `tokenizer(prompt)` does; or token ids, a list, (T,) or (1, T). An empty
-                one stands for the tokenizer's begin token.
-            max_new_tokens: Exact, unless the text ends before.
-            temperature: 0 is greedy; else sampling at this temperature, by top_k (0: all) and top_p (1: all).
+            prompt: Text, encoded as `tokenizer(prompt)` does; chat messages, by the tokenizer's chat template; or
+                token ids, a list, (T,) or (1, T). An empty one stands for the tokenizer's begin token.
+            max_new_tokens: Exact, unless the text ends before. Default 64.
+            temperature: 0 is greedy, the default; else sampling at this temperature, by top_k (0: all), top_p (1:
+                all) and min_p (0: all), in this order.
+            repetition_penalty: Above 1 makes what was said before, prompt included, less likely. Default 1.
             seed: The same seed gives the same tokens. The global generators are not touched.
+            shared_noise: Sample by noise that seed and position fix alone: the text is then the one that the last
+                model alone draws with that seed, up to near ties, at the price of some acceptance.
+            schedule: How long each level drafts: 'heads' (as they advise), 'fixed' (max_draft tokens), 'heuristic'
+                (two more after full acceptance, one less otherwise), or 'top-head' (fixed, but for the last edge).
             min_draft, max_draft: Bounds on the tokens each level drafts a round; one value, or one per edge,
                 smallest edge first.
             threshold: Drafting stops when 1 - the head's survival exceeds it; 1 drafts max_draft tokens.
             stop: The text ends with the token that completes one of these strings.
             eos_token_id: What ends the text; None takes it from the last model, else from the tokenizer; []
                 is nothing.
+            generation_config: Says what the options left out here are; a field that no option stands for is
+                refused. The last model's own generation_config is not read, but for its end tokens.
             streamer: A transformers streamer: the prompt, then each token as it is settled, then the end.
 
         Raises:
             GenerationError: an option or the prompt is out of range, or a model's logits are not finite.
         """
+        ids = prompt_ids(prompt, self.tokenizer, vocab_size=self.vocab_size)
+        given = {
+            "max_new_tokens": max_new_tokens,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "repetition_penalty": repetition_penalty,
+            "stop": stop,
+            "eos_token_id": eos_token_id,
+        }
+        configured = (
+            {} if generation_config is None else options_of(generation_config, prompt_tokens=len(ids))
+        )
+        asked = DEFAULTS | configured | {name: value for name, value in given.items() if value is not None}
+        eos_token_id = asked.pop("eos_token_id")
         settings = read_settings(
             edges=len(self.heads),
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
             seed=seed,
+            shared_noise=shared_noise,
+            schedule=schedule,
             min_draft=min_draft,
             max_draft=max_draft,
             threshold=threshold,
-            stop=stop,
+            **asked,
         )
-        ids = self._prompt_ids(prompt)
         check_length(self.models, self.names, prompt=len(ids), max_new_tokens=settings.max_new_tokens)
         ending = self._ending(settings, eos_token_id)
         for model, name in zip(self.models, self.names, strict=True):
@@ -152,10 +190,11 @@ class Cascade:
         rounds = Rounds(
             levels=self._levels,
             edges=self._edges(settings),
-            rule=_rule(settings),
+            rule=rule_of(settings),
             prompt=ids,
             end_tokens=ending.end_tokens,
             vocab_size=self.vocab_size,
+            adjustments=adjustments_of(settings),
         )
         started = time.perf_counter()
         tokens, reason = decode(rounds, ending, settings.max_new_tokens, stream.tokens)
@@ -175,39 +214,17 @@ class Cascade:
 
     def _edges(self, settings: Settings) -> list[Edge]:
         return [
-            Edge(head=head, min_draft=least, max_draft=most, threshold=threshold)
+            Edge(
+                head=head,
+                min_draft=least,
+                max_draft=most,
+                threshold=threshold,
+                heuristic=settings.heuristic,
+            )
             for head, least, most, threshold in zip(
                 self.heads, settings.min_draft, settings.max_draft, settings.threshold, strict=True
             )
         ]
-
-    def _prompt_ids(self, prompt: Prompt) -> list[int]:
-        if isinstance(prompt, str):
-            if self.tokenizer is None:
-                raise GenerationError(
-                    option="prompt",
-                    expected="token ids, since this cascade has no tokenizer",
-                    found="text",
-                    next_step="Give Cascade a tokenizer.",
-                )
-            ids = [int(token) for token in self.tokenizer(prompt)["input_ids"]]
-        else:
-            ids = _listed(prompt)
-        if not ids:
-            begin = getattr(self.tokenizer, "bos_token_id", None)
-            if not isinstance(begin, int):
-                raise GenerationError(
-                    option="prompt",
-                    expected="at least one token, since there is no begin token to stand for an empty one",
-                    found=prompt,
-                )
-            ids = [begin]
-        for token in ids:
-            if not 0 <= token < self.vocab_size:
-                raise GenerationError(
-                    option="prompt", expected=f"token ids below {self.vocab_size}", found=token
-                )
-        return ids
 
     def _ending(self, settings: Settings, eos_token_id: object) -> Ending:
         if settings.stop and self.tokenizer is None:
@@ -246,34 +263,8 @@ def decode(
     return tokens, "length"
 
 
-def _rule(settings: Settings) -> Rule:
-    if settings.temperature == 0:
-        return Greedy()
-    return Warped(
-        Seeded(settings.seed),
-        temperature=settings.temperature,
-        top_k=settings.top_k,
-        top_p=settings.top_p,
-    )
-
-
 def _name_of(model: PreTrainedModel) -> str:
     return str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
-
-
-def _listed(prompt: object) -> list[int]:
-    """Token ids of one text from a list, a (T,) or a (1, T) tensor."""
-    expected = "text, a list of token ids, or a (T,) or (1, T) tensor of them"
-    if isinstance(prompt, Tensor):
-        shape = tuple(prompt.shape)
-        if prompt.dtype != torch.long or len(shape) not in (1, 2) or (len(shape) == 2 and shape[0] != 1):
-            raise GenerationError(
-                option="prompt", expected=expected, found=f"a tensor {shape} of {prompt.dtype}"
-            )
-        return [int(token) for token in prompt.reshape(-1).tolist()]
-    if isinstance(prompt, Sequence) and all(type(token) is int for token in prompt):
-        return list(prompt)
-    raise GenerationError(option="prompt", expected=expected, found=prompt)
 
 
 def _end_tokens(given: object) -> frozenset[int]:

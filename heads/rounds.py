@@ -13,14 +13,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 
+from heads.adjusting import Adjustment
 from heads.level import Level
 from heads.sampling import Rule
 from registry.errors import GenerationError
+
+FIRST_HEURISTIC: Final = 5
 
 
 class AcceptanceHead(Protocol):
@@ -36,13 +39,24 @@ class Edge:
     """How one level drafts for the next: at least min_draft tokens, at most max_draft.
 
     In between it stops as soon as 1 - survival exceeds the threshold; without a head, or with a threshold
-    of 1, it drafts max_draft tokens.
+    of 1, it drafts max_draft tokens. A heuristic edge asks no head: it starts with five tokens, drafts two more
+    when all were kept and one less when not, within the same bounds, as transformers' assisted generation does.
     """
 
     head: AcceptanceHead | None
     min_draft: int
     max_draft: int
     threshold: float
+    heuristic: bool = False
+
+    @property
+    def asks(self) -> bool:
+        """Whether the head decides anything."""
+        return self.head is not None and self.threshold < 1 and not self.heuristic
+
+    def clamped(self, length: int) -> int:
+        """The nearest length within the bounds."""
+        return min(self.max_draft, max(self.min_draft, length))
 
 
 @dataclass(kw_only=True)
@@ -71,6 +85,7 @@ class Rounds:
         prompt: Token ids, at least one.
         end_tokens: Nothing follows one of these.
         vocab_size: Ids from here on are padding: never drawn, at any level.
+        adjustments: What is done to all levels' logits before rows are made of them.
     """
 
     def __init__(
@@ -82,6 +97,7 @@ class Rounds:
         prompt: Sequence[int],
         end_tokens: frozenset[int],
         vocab_size: int,
+        adjustments: Sequence[Adjustment] = (),
     ) -> None:
         self.levels = levels
         self.edges = edges
@@ -89,6 +105,8 @@ class Rounds:
         self.tokens = list(prompt)
         self.end_tokens = end_tokens
         self.vocab_size = vocab_size
+        self.adjustments = adjustments
+        self.lengths = [edge.clamped(FIRST_HEURISTIC) if edge.heuristic else edge.max_draft for edge in edges]
         self.tallies = [Tally() for _ in edges]
 
     @torch.inference_mode()
@@ -105,7 +123,7 @@ class Rounds:
         """
         edge = self.edges[index]
         start = len(self.tokens)
-        budget = min(budget, edge.max_draft)
+        budget = min(budget, self.lengths[index])
         if budget <= 0:
             return None
         rows: list[Tensor] = []
@@ -117,7 +135,7 @@ class Rounds:
             drafted = len(self.tokens) - start
             if drafted >= budget or self.tokens[-1] in self.end_tokens:
                 break
-            if drafted >= edge.min_draft and 1 - survival > edge.threshold:
+            if edge.asks and drafted >= edge.min_draft and 1 - survival > edge.threshold:
                 break
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
@@ -129,7 +147,7 @@ class Rounds:
         level = self.levels[0]
         end = len(self.tokens)
         fed = level.feed(self.tokens[level.length :], 1)
-        rows = self.rule.rows(fed.logits[:, : self.vocab_size])
+        rows = self._rows(fed.logits, end)
         drawn = self.rule.draw(rows)
         # what the last step of a budget would score, nobody asks for
         score = self._scores(0, fed.hidden, wanted=end - 1 >= start and budget > 1)
@@ -142,7 +160,7 @@ class Rounds:
         handed_up = self.propose(index - 1, budget - 1)
         count = len(self.tokens) - end
         fed = level.feed(self.tokens[level.length :], count + 1)
-        rows = self.rule.rows(fed.logits[:, : self.vocab_size])
+        rows = self._rows(fed.logits, end)
         draft_rows = rows[:0] if handed_up is None else handed_up.to(rows.device)
         proposed = torch.tensor(self.tokens[end:], dtype=torch.long, device=rows.device)
         verdict = self.rule.accept(proposed, draft_rows, rows)
@@ -150,6 +168,9 @@ class Rounds:
         kept, next_token = torch.stack((verdict.kept, verdict.next_token)).tolist()
         self.tallies[index - 1].proposed += count
         self.tallies[index - 1].accepted += kept
+        if self.edges[index - 1].heuristic and count:
+            longer = self.lengths[index - 1] + (2 if kept == count else -1)
+            self.lengths[index - 1] = self.edges[index - 1].clamped(longer)
         del self.tokens[end + kept :]
         if not (kept and self.tokens[-1] in self.end_tokens):
             self.tokens.append(self._checked(next_token, level))
@@ -159,13 +180,20 @@ class Rounds:
         unseen = 0 if end - 1 >= start else 1  # the verified token that the first round feeds never counts
         return Round(rows=rows[: len(self.tokens) - end], survival=math.prod(score()[unseen : kept + 1]))
 
+    def _rows(self, logits: Tensor, first: int) -> Tensor:
+        """Rows of logits (n, vocab); the first is for the token that follows `first` others."""
+        logits = logits[:, : self.vocab_size]
+        for adjust in self.adjustments:
+            logits = adjust(logits, self.tokens, first)
+        return self.rule.rows(logits)
+
     def _scores(self, index: int, hidden: Tensor, *, wanted: bool) -> Callable[[], list[float]]:
         """The head's numbers for hidden states (n, hidden), put to work now and read when called.
 
         Ones where no decision needs them: at the top, without a head, at a threshold of 1.
         """
         edge = self.edges[index] if index < len(self.edges) else None
-        if not wanted or edge is None or edge.head is None or edge.threshold >= 1:
+        if not wanted or edge is None or edge.head is None or not edge.asks:
             return lambda: [1.0] * len(hidden)
         scores = edge.head.acceptance(hidden)
         return lambda: [float(score) for score in scores.tolist()]

@@ -71,7 +71,9 @@ class Seeded:
         return generator
 
 
-def warp(logits: Tensor, *, temperature: float, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+def warp(
+    logits: Tensor, *, temperature: float, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
+) -> Tensor:
     """Turn logits into the rows that are drawn from, handed up and verified.
 
     Args:
@@ -79,6 +81,7 @@ def warp(logits: Tensor, *, temperature: float, top_k: int = 0, top_p: float = 1
         temperature: 0 gives one-hot rows at the first argmax.
         top_k: Keep the k largest, and all that equal the k-th; 0 keeps all.
         top_p: Keep the most probable tokens until their mass reaches this; at least one.
+        min_p: Of what is left keep what is at least this share of the most probable; 0 keeps all.
 
     Returns:
         (..., vocab), float32 (float64 for float64 logits), each row summing to 1.
@@ -92,7 +95,12 @@ def warp(logits: Tensor, *, temperature: float, top_k: int = 0, top_p: float = 1
         least = scores.topk(top_k, dim=-1).values[..., -1:]
         scores = scores.masked_fill(scores < least, -torch.inf)
     probs = scores.softmax(dim=-1)
-    return probs if top_p >= 1 else _nucleus(probs, top_p)
+    if top_p < 1:
+        probs = _nucleus(probs, top_p)
+    if min_p > 0:
+        probs = probs.masked_fill(probs < min_p * probs.amax(dim=-1, keepdim=True), 0.0)
+        probs = probs / probs.sum(dim=-1, keepdim=True)
+    return probs
 
 
 def _nucleus(probs: Tensor, top_p: float) -> Tensor:
@@ -207,16 +215,25 @@ class Warped:
     """Temperature above 0: a row is a distribution, (n, vocab), from one softmax; see `warp`."""
 
     def __init__(
-        self, randomness: Randomness, *, temperature: float, top_k: int = 0, top_p: float = 1.0
+        self,
+        randomness: Randomness,
+        *,
+        temperature: float,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
     ) -> None:
         self.randomness = randomness
         self.temperature = temperature
         self.top_k = top_k
         self.top_p = top_p
+        self.min_p = min_p
 
     def rows(self, logits: Tensor) -> Tensor:
         """(n, vocab) -> (n, vocab)."""
-        return warp(logits, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+        return warp(
+            logits, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p
+        )
 
     def draw(self, rows: Tensor) -> Tensor:
         """A token drawn from the last row."""

@@ -11,6 +11,9 @@ from registry.errors import GenerationError
 
 MAX_SEED: Final = 2**63 - 1
 
+SCHEDULES: Final = ("heads", "fixed", "heuristic", "top-head")
+FIXED: Final = 1.0  # the threshold at which no head is asked
+
 PerEdgeInt = int | Sequence[int]
 PerEdgeFloat = float | Sequence[float]
 _Number = TypeVar("_Number", int, float)
@@ -18,13 +21,20 @@ _Number = TypeVar("_Number", int, float)
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Options in range; min_draft, max_draft and threshold hold one value per edge, smallest edge first."""
+    """Options in range; min_draft, max_draft and threshold hold one value per edge, smallest edge first.
+
+    The schedule has gone into the thresholds, but for 'heuristic'.
+    """
 
     max_new_tokens: int
     temperature: float
     top_k: int
     top_p: float
+    min_p: float
+    repetition_penalty: float
     seed: int
+    shared_noise: bool
+    heuristic: bool
     min_draft: tuple[int, ...]
     max_draft: tuple[int, ...]
     threshold: tuple[float, ...]
@@ -38,7 +48,11 @@ def read_settings(
     temperature: float,
     top_k: int,
     top_p: float,
+    min_p: float,
+    repetition_penalty: float,
     seed: int,
+    shared_noise: bool,
+    schedule: str,
     min_draft: PerEdgeInt,
     max_draft: PerEdgeInt,
     threshold: PerEdgeFloat,
@@ -59,12 +73,21 @@ def read_settings(
         _require(low <= high, "min_draft", f"at most max_draft, which is {high}", low)
     for limit in limits:
         _require(0 <= limit <= 1, "threshold", "between 0 and 1", limit)
+    _require(schedule in SCHEDULES, "schedule", "one of " + ", ".join(SCHEDULES), schedule)
+    if schedule == "fixed":
+        limits = (FIXED,) * edges
+    elif schedule == "top-head":
+        limits = (FIXED,) * (edges - 1) + limits[-1:]
     settings = Settings(
         max_new_tokens=_integer("max_new_tokens", max_new_tokens),
         temperature=_real("temperature", temperature),
         top_k=_integer("top_k", top_k),
         top_p=_real("top_p", top_p),
+        min_p=_real("min_p", min_p),
+        repetition_penalty=_real("repetition_penalty", repetition_penalty),
         seed=_integer("seed", seed),
+        shared_noise=bool(shared_noise),
+        heuristic=schedule == "heuristic",
         min_draft=least,
         max_draft=most,
         threshold=limits,
@@ -74,6 +97,10 @@ def read_settings(
     _require(settings.temperature >= 0, "temperature", "0 (greedy) or more", temperature)
     _require(settings.top_k >= 0, "top_k", "0 (all tokens) or more", top_k)
     _require(0 < settings.top_p <= 1, "top_p", "more than 0 and at most 1", top_p)
+    _require(0 <= settings.min_p <= 1, "min_p", "between 0 (all tokens) and 1", min_p)
+    _require(
+        settings.repetition_penalty > 0, "repetition_penalty", "more than 0; 1 is none", repetition_penalty
+    )
     _require(0 <= settings.seed <= MAX_SEED, "seed", "between 0 and 2**63 - 1", seed)
     return settings
 

@@ -19,6 +19,8 @@ from registry.cli.printing import print_json
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--top-k", type=int, default=0, show_default=True, help="0 keeps all tokens.")
 @click.option("--top-p", type=float, default=1.0, show_default=True)
+@click.option("--min-p", type=float, default=0.0, show_default=True, help="0 keeps all tokens.")
+@click.option("--repetition-penalty", type=float, default=1.0, show_default=True, help="1 is none.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--min-draft", "min_draft", multiple=True, type=int, help="Once, or once per edge from the smallest."
@@ -30,6 +32,16 @@ from registry.cli.printing import print_json
 @click.option(
     "--fixed", type=click.IntRange(min=1), metavar="K", help="Draft K tokens a round and ask no head."
 )
+@click.option(
+    "--schedule",
+    type=click.Choice(["heads", "fixed", "heuristic", "top-head"]),
+    default="heads",
+    show_default=True,
+    help="How long to draft: as the heads advise, always --max-draft, two more after full acceptance and one less "
+    "otherwise, or by the last head only.",
+)
+@click.option("--shared-noise", is_flag=True, help="Sample what TARGET alone would with that seed.")
+@click.option("--chat", is_flag=True, help="Take the prompt as a user's message, by the chat template.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End at this text; may be repeated.")
 @click.option("--device", help="As torch names it. Default: the first GPU, else the CPU.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]))
@@ -62,7 +74,8 @@ def decode(source: str, target: str, as_json: bool, **options: Any) -> None:
         from heads.runtime import text_streamer
 
         streamer = text_streamer(cascade)
-    out = cascade.generate(prompt, streamer=streamer, **settings)
+    begun = [{"role": "user", "content": prompt}] if options["chat"] else prompt
+    out = cascade.generate(begun, streamer=streamer, **settings)
     if as_json:
         print_json(generation_document(out))
         return
@@ -94,16 +107,34 @@ def generation_document(out: Any) -> dict[str, object]:
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
     """Options of `generate`; what the user left out keeps `generate`'s default."""
-    settings = {key: options[key] for key in ("max_new_tokens", "temperature", "top_k", "top_p", "seed")}
+    settings = {
+        key: options[key]
+        for key in (
+            "max_new_tokens",
+            "temperature",
+            "top_k",
+            "top_p",
+            "min_p",
+            "seed",
+            "shared_noise",
+            "schedule",
+        )
+    }
+    settings["repetition_penalty"] = options["repetition_penalty"]
     for key in ("min_draft", "max_draft", "threshold"):
         if options[key]:
             settings[key] = options[key][0] if len(options[key]) == 1 else list(options[key])
     if options["fixed"] is not None:
-        if options["threshold"] or options["max_draft"] or options["min_draft"]:
+        if (
+            options["threshold"]
+            or options["max_draft"]
+            or options["min_draft"]
+            or options["schedule"] != "heads"
+        ):
             raise click.UsageError(
-                "--fixed K replaces --min-draft, --max-draft and --threshold; give one or the other."
+                "--fixed K replaces --schedule, --min-draft, --max-draft and --threshold; give one or the other."
             )
-        settings |= {"min_draft": 1, "max_draft": options["fixed"], "threshold": 1.0}
+        settings |= {"min_draft": 1, "max_draft": options["fixed"], "schedule": "fixed"}
     if options["stop"]:
         settings["stop"] = list(options["stop"])
     return settings

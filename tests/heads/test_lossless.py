@@ -78,6 +78,19 @@ def test_law_is_the_targets_whatever_each_edge_drafts() -> None:
     assert distance(cascade_law(levels, edges, budget=4), target_law(levels[-1], budget=4)) < 1e-12
 
 
+def test_law_is_the_targets_with_lengths_that_follow_the_past() -> None:
+    """
+    Heuristic edges, whose length depends on what was kept before, leave the law alone.
+    """
+    levels = table_levels(3, vocab_size=2, seed=5)
+    edges = [
+        Edge(head=None, min_draft=1, max_draft=3, threshold=1.0, heuristic=True),
+        Edge(head=None, min_draft=1, max_draft=2, threshold=1.0, heuristic=True),
+    ]
+
+    assert distance(cascade_law(levels, edges, budget=5), target_law(levels[-1], budget=5)) < 1e-12
+
+
 def test_greedy_law_is_one_text() -> None:
     """
     At temperature 0 the rule for distributions gives one text, the target's argmaxes, with certainty.
