@@ -18,7 +18,7 @@ from heads.head import AcceptancePredictionHead
 from heads.law import adjustments_of, rule_of
 from heads.level import ModelLevel, require_eval
 from heads.prompt import Prompt, prompt_ids
-from heads.rounds import Edge, Rounds
+from heads.rounds import Edge, Rounds, Tally
 from heads.settings import PerEdgeFloat, PerEdgeInt, Settings, read_settings
 from heads.stopping import Ending, FinishReason
 from heads.streaming import Stream, Streamer
@@ -199,17 +199,13 @@ class Cascade:
         started = time.perf_counter()
         tokens, reason = decode(rounds, ending, settings.max_new_tokens, stream.tokens)
         seconds = time.perf_counter() - started
-        tallies = [(tally.proposed, tally.accepted) for tally in rounds.tallies]
         return Generation(
             token_ids=tokens,
             text=self._text(tokens),
             finish_reason=reason,
             seconds=seconds,
             prompt_tokens=len(ids),
-            levels=tuple(
-                LevelReport(model=level.name, forwards=level.forwards, proposed=proposed, accepted=accepted)
-                for level, (proposed, accepted) in zip(self._levels, [*tallies, (None, None)], strict=True)
-            ),
+            levels=tuple(map(_report, self._levels, [*rounds.tallies, None])),
         )
 
     def _edges(self, settings: Settings) -> list[Edge]:
@@ -261,6 +257,19 @@ def decode(
         if reason is not None:
             return tokens, reason
     return tokens, "length"
+
+
+def _report(level: ModelLevel, tally: Tally | None) -> LevelReport:
+    return LevelReport(
+        model=level.name,
+        forwards=level.forwards,
+        proposed=tally.proposed if tally else None,
+        accepted=tally.accepted if tally else None,
+        proposed_at=tuple(tally.proposed_at) if tally else (),
+        accepted_at=tuple(tally.accepted_at) if tally else (),
+        seconds=level.seconds,
+        head_seconds=tally.head_seconds if tally else 0.0,
+    )
 
 
 def _name_of(model: PreTrainedModel) -> str:

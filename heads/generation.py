@@ -11,13 +11,19 @@ from heads.stopping import FinishReason
 class LevelReport:
     """What one level did: forwards (prefill included), tokens handed up, and how many the next level kept.
 
-    The top level hands nothing up: its `proposed` and `accepted` are None.
+    The top level hands nothing up: its `proposed` and `accepted` are None. `proposed_at[i]` counts the rounds in
+    which it handed up an i-th token, `accepted_at[i]` those in which that was kept. `seconds` is the time of the
+    host in the model's forwards, `head_seconds` that in the head above it; an accelerator may still be at work then.
     """
 
     model: str
     forwards: int
     proposed: int | None
     accepted: int | None
+    proposed_at: tuple[int, ...] = ()
+    accepted_at: tuple[int, ...] = ()
+    seconds: float = 0.0
+    head_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

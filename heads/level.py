@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -35,12 +36,14 @@ class Fed:
 class Level(Protocol):
     """A model with a cache, as decoding needs it.
 
-    `length` counts the positions in the cache, `forwards` the calls of the model since `begin`.
+    `length` counts the positions in the cache, `forwards` the calls of the model since `begin`, and `seconds` the
+    time of the host in those calls.
     """
 
     name: str
     length: int
     forwards: int
+    seconds: float
 
     def begin(self) -> None:
         """Empty the cache and the counters."""
@@ -72,6 +75,7 @@ class ModelLevel:
         self.name = name
         self.length = 0
         self.forwards = 0
+        self.seconds = 0.0
         self._cache: DynamicCache | None = None
         self._options = inspect.signature(model.forward).parameters
         self._cache_argument = cache_argument(model)
@@ -94,6 +98,7 @@ class ModelLevel:
         self._cache = DynamicCache()
         self.length = 0
         self.forwards = 0
+        self.seconds = 0.0
 
     def end(self) -> None:
         """Give the cache's memory back."""
@@ -103,6 +108,7 @@ class ModelLevel:
     @torch.inference_mode()
     def feed(self, token_ids: Sequence[int], rows: int) -> Fed:
         """One forward. The attention mask is left out: there is one sequence and no padding."""
+        started = time.perf_counter()
         device = next(self._embedding.parameters()).device
         ids = torch.tensor([token_ids], device=device)
         call: dict[str, Any] = {"input_ids": ids, self._cache_argument: self._cache, "use_cache": True}
@@ -125,6 +131,7 @@ class ModelLevel:
             handle.remove()
         self.length += len(token_ids)
         self.forwards += 1
+        self.seconds += time.perf_counter() - started
         return Fed(logits=logits[0, -rows:], hidden=seen[-1][0, -rows:])
 
     @torch.inference_mode()

@@ -11,8 +11,9 @@ Source: Huang et al., SpecDec++, arXiv:2405.19715, Algorithm 1, applied level by
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import torch
@@ -61,10 +62,28 @@ class Edge:
 
 @dataclass(kw_only=True)
 class Tally:
-    """Tokens a level handed up, and how many of those the level above kept."""
+    """Tokens a level handed up, and how many of those the level above kept.
+
+    `proposed_at[i]` counts the rounds that proposed an i-th token, from 0, `accepted_at[i]` those that kept it;
+    `head_seconds` is the time of the host in the edge's head.
+    """
 
     proposed: int = 0
     accepted: int = 0
+    proposed_at: list[int] = field(default_factory=list)
+    accepted_at: list[int] = field(default_factory=list)
+    head_seconds: float = 0.0
+
+    def count(self, proposed: int, accepted: int) -> None:
+        """One round more."""
+        self.proposed += proposed
+        self.accepted += accepted
+        while len(self.proposed_at) < proposed:
+            self.proposed_at.append(0)
+            self.accepted_at.append(0)
+        for place in range(proposed):
+            self.proposed_at[place] += 1
+            self.accepted_at[place] += place < accepted
 
 
 @dataclass(frozen=True)
@@ -166,8 +185,7 @@ class Rounds:
         verdict = self.rule.accept(proposed, draft_rows, rows)
         score = self._scores(index, fed.hidden, wanted=True)
         kept, next_token = torch.stack((verdict.kept, verdict.next_token)).tolist()
-        self.tallies[index - 1].proposed += count
-        self.tallies[index - 1].accepted += kept
+        self.tallies[index - 1].count(count, kept)
         if self.edges[index - 1].heuristic and count:
             longer = self.lengths[index - 1] + (2 if kept == count else -1)
             self.lengths[index - 1] = self.edges[index - 1].clamped(longer)
@@ -195,7 +213,9 @@ class Rounds:
         edge = self.edges[index] if index < len(self.edges) else None
         if not wanted or edge is None or edge.head is None or not edge.asks:
             return lambda: [1.0] * len(hidden)
+        started = time.perf_counter()
         scores = edge.head.acceptance(hidden)
+        self.tallies[index].head_seconds += time.perf_counter() - started
         return lambda: [float(score) for score in scores.tolist()]
 
     def _checked(self, token: int, level: Level) -> int:

@@ -35,6 +35,7 @@ class TableLevel:
         self.seed = seed
         self.likeness = likeness
         self.forwards = 0
+        self.seconds = 0.0
         self._cache: list[int] = []
         self._known: dict[tuple[int, ...], tuple[list[float], list[float]]] = {}
 
