@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +118,8 @@ class Pipeline:
     ) -> DownloadReport:
         """Fetch what is not here of the heads, and of the models too when asked, each file verified.
 
+        The store remembers it; where that cannot be, a RuntimeWarning says so.
+
         Args:
             models: The base models as well.
             dry_run: Only tell what would be fetched.
@@ -126,22 +130,31 @@ class Pipeline:
             CheckpointError: A file is not what its record says.
         """
         from registry.hub.download import download
+        from registry.store.remembering import note_download
 
         chosen = self.chain.models if models else ()
         report = download(self.shelf, self.chain.heads, chosen, dry_run=dry_run, timeout_s=timeout_s)
         self.shelf.reload()
+        _warn(note_download(report, self.shelf))
         return report
 
     def verify(self, *, models: bool = False) -> Verification:
         """Check the files of every head, and of the models too when asked, without the network.
 
+        The store remembers it; where that cannot be, a RuntimeWarning says so.
+
         Raises:
             NotInstalledError: A file set is not on this machine.
         """
-        return Verification(
+        from registry.store.remembering import note_verification
+
+        began = datetime.now(UTC)
+        found = Verification(
             heads=tuple(self.shelf.verify_head(head) for head in self.chain.heads),
             models=tuple(self.shelf.verify_model(model) for model in self.chain.models) if models else (),
         )
+        _warn(note_verification([*found.heads, *found.models], self.shelf, checked_at=began))
+        return found
 
     def load(self, *, device: str | None = None, dtype: str | None = None) -> Cascade:
         """Load models and heads, each checked against its record first.
@@ -184,6 +197,12 @@ def resolve_pipeline(
     """
     shelf = Shelf.open(catalog)
     return Pipeline(find_chain(shelf, source, target, length=length, via=via, run=run), shelf)
+
+
+def _warn(warning: str | None) -> None:
+    """Tell whoever called `download` or `verify`."""
+    if warning is not None:
+        warnings.warn(warning, RuntimeWarning, stacklevel=3)
 
 
 def find_chain(

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from registry.errors import CatalogError, CatalogFault, NotInstalledError
-from registry.records import Catalog, Head, Model, Source
+from registry.records import HEAD_SEPARATOR, Catalog, Head, Model, Source
 
 COMMIT_DIGITS: Final = 40
 DEFAULT_REVISION: Final = "main"
@@ -44,13 +44,22 @@ class Place:
             NotInstalledError: it is not on this machine.
         """
         if self.folder is None:
-            step = (
-                "`specreg download` fetches it."
-                if self.kind == "hub"
-                else "Put it there, or mend the catalog."
-            )
+            step = "Put it there, or mend the catalog."
+            if self.kind == "hub":
+                step = f"`{download_command(name)}` fetches it."
             raise NotInstalledError(subject=name, where=self.looked_in, next_step=step)
         return self.folder
+
+
+def download_command(name: str) -> str:
+    """What brings one head or model here from the Hub. A model comes as a chain of its own.
+
+    >>> download_command("a--to--b/run")
+    'specreg download a--to--b/run'
+    >>> download_command("a")
+    'specreg download a a --models'
+    """
+    return f"specreg download {name}" + ("" if HEAD_SEPARATOR in name else f" {name} --models")
 
 
 def head_place(catalog: Catalog, head: Head, *, commit: str | None = None) -> Place:

@@ -26,8 +26,8 @@ from typing import Final
 from registry.files.folder import CheckpointFolder, HashedFile
 from registry.files.manifest import Content, check_files, judge_record, refusal, required, take_recorded
 from registry.headsight import CONFIG, PICKLE, WEIGHTS, Ends, HeadSight, judge_head, judge_ids, judge_width
-from registry.modelcheck import verify_model
-from registry.places import Place
+from registry.modelcheck import INERT_NAMES, INERT_SUFFIXES, verify_model
+from registry.places import Place, download_command, hub_cache
 from registry.records import Finding, Head, LockEntry
 from registry.report import HeadReport, ModelReport, report_json
 
@@ -43,6 +43,17 @@ __all__ = [
 ]
 
 OPTIONAL: Final = frozenset({"trainer_state.json", "evaluation.json", "README.md", ".gitattributes"})
+
+# What training leaves in a repository. Another tool may put it into the Hub's snapshot after us; no loader of
+# heads reads it. A list of what may lie there, so that whatever a loader might read stays a fault.
+LEFT_BY_TRAINING: Final = frozenset(
+    {
+        *("training_args.bin", "training_args.json", "optimizer.pt", "optimizer.bin", "scheduler.pt"),
+        *("scheduler.bin", "scaler.pt", "rng_state.pth"),
+        *("all_results.json", "train_results.json", "eval_results.json"),
+    }
+)
+UNREAD_SUFFIXES: Final = INERT_SUFFIXES | {".txt", ".log", ".csv"}
 MAX_HEAD_FILE_BYTES: Final = 4 << 30
 NOTHING_KNOWN: Final = Ends()
 
@@ -65,14 +76,20 @@ def verify_head(
     Raises:
         NotInstalledError: the place says that the head is not here.
     """
+    in_snapshot = isinstance(folder, Place) and folder.kind == "hub"
     if isinstance(folder, Place):
         folder = folder.installed(head.name)
+    recorded = entry.files.keys() if entry is not None else frozenset[str]()
+
+    def harmless(name: str) -> bool:
+        return name in OPTIONAL or (in_snapshot and name not in recorded and _is_unread(name))
+
     sight = HeadSight()
     reports = check_files(
         CheckpointFolder(folder),
         entry,
         inspector_of=sight.inspector_of,
-        harmless=OPTIONAL.__contains__,
+        harmless=harmless,
         max_bytes=MAX_HEAD_FILE_BYTES,
     )
     here = {report.path for report in reports if report.status != "missing"}
@@ -80,6 +97,9 @@ def verify_head(
     reports = required((CONFIG,) if pickled else (CONFIG, WEIGHTS), reports)
     verdicts = {"record": judge_record(reports, entry, sight.problems)}
     verdicts |= judge_head(sight, run=head.run, pickled=pickled)
+    if pickled:
+        status, detail = verdicts["format"]
+        verdicts["format"] = status, f"{detail}; `specreg convert {head.name}` makes safetensors of it"
     verdicts["hidden_size"] = judge_width(sight.config, ends)
     verdicts |= judge_ids(head, ends)
     findings = tuple(
@@ -122,10 +142,34 @@ def _read(
     subject: str | None,
     read: Callable[[HashedFile], Content],
 ) -> Content:
-    subject = subject or str(folder.path)
+    called = subject or str(folder.path)
     record = entry.files.get(name) if entry is not None else None
     if record is None:
         problem = "it has no recorded digest to compare with"
-        next_step = "`specreg lock CATALOG` records what a catalog keeps in folders."
-        raise refusal(folder, subject, name, problem, next_step)
-    return take_recorded(read, folder, record, name, subject=subject, max_bytes=MAX_HEAD_FILE_BYTES)
+        next_step = _how_to_record(folder.path, entry, subject)
+        raise refusal(folder, called, name, problem, next_step)
+    return take_recorded(read, folder, record, name, subject=called, max_bytes=MAX_HEAD_FILE_BYTES)
+
+
+def _is_unread(name: str) -> bool:
+    """Whether no loader of heads reads such a file: they read config.json and the weights beside it."""
+    if "/" in name:
+        return True
+    return (
+        name in INERT_NAMES
+        or name in LEFT_BY_TRAINING
+        or Path(name).suffix.lower() in UNREAD_SUFFIXES
+        or name.startswith("events.out.tfevents.")
+    )
+
+
+def _how_to_record(folder: Path, entry: LockEntry | None, subject: str | None) -> str:
+    """The command that makes the record that is missing."""
+    if not folder.absolute().is_relative_to(hub_cache().absolute()):
+        return "`specreg lock CATALOG` records what a catalog keeps in folders."
+    if entry is None:
+        command = "specreg download HEAD" if subject is None else download_command(subject)
+        return f"`{command}` checks it against the Hub's digests and records it."
+    return (
+        f"Its record is of other files: `specreg lock CATALOG --upgrade {subject or 'HEAD'}` makes it anew."
+    )

@@ -46,12 +46,14 @@ def download(
     """Fetch and check the heads of the chain from SOURCE to TARGET, or the heads named (A--to--B[/RUN]).
 
     Files go into the Hub's own cache, at one commit, several at once, and every byte is compared with
-    catalog.lock, or with the Hub's digests where that has no entry. A head is linked into the cache when all
-    of its files are right. What is here and as recorded is not fetched again, and what broke off is gone on
-    with. Ends with 1 when a file is not what it should be, with 2 when the Hub could not be asked.
+    catalog.lock, or with the Hub's own digests where that has no entry, which is said and recorded. A head is
+    linked into the cache when all of its files are right. What is here and as recorded is not fetched again,
+    and what broke off is gone on with. Ends with 1 when a file is not what it should be, with 2 when the Hub
+    could not be asked.
     """
     from registry.hub.download import download as run
     from registry.shelf import Shelf
+    from registry.store.remembering import note_download
 
     shelf = Shelf.open(catalog)
     heads, joined = _chosen(shelf, names, narrowing, every=every)
@@ -68,6 +70,11 @@ def download(
             meter=None if bars is None else bars.told,
             bars=False,
         )
+    if not dry_run:
+        shelf.reload()  # with what was recorded just now
+    warning = note_download(report, shelf)
+    if warning is not None:
+        click.echo(f"specreg: {warning}", err=True)
     if as_json:
         print_json(report.to_json())
     else:
@@ -110,9 +117,29 @@ def _print_summary(report: Any) -> None:
             click.echo(f"{outcome.name}: in {outcome.folder}, nothing to download.")
             continue
         click.echo(f"{outcome.name}: commit {outcome.commit}, {outcome.folder}")
+        if outcome.recorded_in is not None:
+            click.echo(f"{outcome.name}: {_trusted(outcome, dry_run=report.dry_run)}")
         if outcome.pickled:
-            click.echo(f"{outcome.name}: its weights are a pickle, which is not loaded as it is.")
+            step = (
+                f" `specreg convert {outcome.name}` makes safetensors of it."
+                if outcome.kind == "head"
+                else ""
+            )
+            click.echo(f"{outcome.name}: its weights are a pickle, which is not loaded as it is.{step}")
     count = sum(file.status != "here" for file in report.files)
     here = len(report.files) - count
     verb = "would be fetched" if report.dry_run else "fetched"
     click.echo(f"{count} {verb}, {report.moved_bytes} bytes; {here} here already.")
+
+
+def _trusted(outcome: Any, *, dry_run: bool) -> str:
+    """What stands for the bytes of a checkpoint that no catalog's lock has an entry for."""
+    record = outcome.recorded_in
+    if outcome.checked_against == "downloaded.lock":
+        return f"checked against {record}, which was made from the Hub's own digests."
+    how = (
+        f"it would be checked against the Hub's own digests, and recorded in {record}."
+        if dry_run
+        else f"it was checked against the Hub's own digests, and is now recorded in {record}."
+    )
+    return f"no entry in catalog.lock: {how}"

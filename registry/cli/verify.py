@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,18 @@ def verify(
     --repair fetches again what is at fault, and deletes a blob of the Hub's cache that stays bad. What lies
     in your own folders or in a Python package is told with what to do. Ends with 1 when a fault is left, with
     2 when the Hub could not be asked.
-    """
-    from registry.shelf import Shelf
 
-    shelf = Shelf.open(catalog)
+    `list` and `show` tell of the outcome from then on, and `store history` of all there were.
+    """
+    from registry.store.remembering import WatchedShelf
+
+    shelf = WatchedShelf.open(catalog)
     heads, bases = _chosen(shelf, names, models)
     if repair:
         _repair(shelf, heads, bases, timeout_s, as_json)
+    began = datetime.now(UTC)
     reports = [shelf.verify_head(head) for head in heads], [shelf.verify_model(model) for model in bases]
+    _remember(shelf, [(began, [*reports[0], *reports[1]])])
     ok = all(report.ok for report in (*reports[0], *reports[1]))
     if as_json:
         from registry.report import report_json
@@ -79,7 +84,11 @@ def _repair(shelf: Any, heads: list[Any], bases: list[Any], timeout_s: float, as
     from registry.hub.repair import repair
 
     bars = sys.stdout.isatty() and not as_json
+    began = datetime.now(UTC)
     outcome = repair(shelf, heads, bases, timeout_s=timeout_s, bars=bars)
+    before = [*outcome.heads_before, *outcome.models_before]
+    # What was mended changed after the first reading, so that only the second one's moment tells of it.
+    _remember(shelf, [(began, before), *((at, [one]) for at, one in shelf.readings[len(before) :])])
     if as_json:
         print_json(outcome.to_json())
     else:
@@ -99,6 +108,17 @@ def _repair(shelf: Any, heads: list[Any], bases: list[Any], timeout_s: float, as
     if outcome.error is not None and not outcome.ok:
         raise outcome.error
     raise click.exceptions.Exit(0 if outcome.ok else 1)
+
+
+def _remember(shelf: Any, readings: Sequence[tuple[datetime, Sequence[Any]]]) -> None:
+    """Put what was found into the store; where that cannot be, one word on stderr, and no more tries."""
+    from registry.store.remembering import note_verification
+
+    for began, reports in readings:
+        warning = note_verification(reports, shelf, checked_at=began)
+        if warning is not None:
+            click.echo(f"specreg: {warning}", err=True)
+            return
 
 
 def _print_all(reports: Sequence[Any], *, again: bool = False) -> None:

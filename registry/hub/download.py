@@ -17,16 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from registry.errors import HubError, SpecregError
-from registry.files.manifest import PICKLE_SUFFIXES
 from registry.files.wholefile import put_whole
 from registry.home import downloaded_lock_path
 from registry.hub.downloaded import remember
 from registry.hub.fetching import writing
 from registry.hub.installing import Installation, forget_staged, present
-from registry.hub.orders import Order, Wanted, head_order, model_order
+from registry.hub.orders import Order, Wanted, head_order, is_pickled, model_order
 from registry.hub.outcome import DownloadReport, FileOutcome, FileStatus, Meter, Outcome, Progress
 from registry.hub.stamps import Digests, Stamps
-from registry.lock import read_lock
+from registry.lock import read_downloaded
 from registry.places import hub_cache
 from registry.records import FileRecord, Head, LockEntry, Model
 
@@ -81,7 +80,7 @@ def download(
         UsageError: The record cannot be written.
     """
     record_path = downloaded_lock_path(environ)
-    earlier = read_lock(record_path)
+    earlier = read_downloaded(record_path)
     orders = [head_order(shelf, head, earlier) for head in dict.fromkeys(heads)]
     orders += [model_order(shelf, one, earlier) for one in {model.alias: model for model in models}.values()]
     with _Window(timeout_s=timeout_s, bars=bars, endpoint=endpoint) as window:
@@ -185,7 +184,9 @@ class _Work:
             revision=order.revision,
             commit=commit,
             folder=str(order.folder(commit)),
-            pickled=any(file.name.endswith(PICKLE_SUFFIXES) for file in files),
+            pickled=is_pickled(order.kind, {file.name for file in files}),
+            checked_against=order.yardstick,
+            recorded_in=str(self.record_path) if order.unlocked else None,
         )
         here = present(order.folder(commit), files, self.stamps)
         done: dict[str, FileOutcome] = {}

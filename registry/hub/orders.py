@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from registry.errors import CatalogError, CatalogFault, CheckpointError
 from registry.files.filenames import CONFIG, INDEX, PICKLE, PICKLE_INDEX, WEIGHTS
 from registry.files.folder import is_safe_name
+from registry.hub.outcome import Yardstick
 from registry.hub.stamps import Digests
 from registry.lock import Lock
 from registry.places import DEFAULT_REVISION, Place, head_place, hub_cache, model_place
@@ -76,6 +77,13 @@ class Order:
         return self.entry.commit if self.entry is not None else None
 
     @property
+    def yardstick(self) -> Yardstick:
+        """What its bytes are held against."""
+        if not self.unlocked:
+            return "lock"
+        return "hub" if self.entry is None else "downloaded.lock"
+
+    @property
     def store(self) -> Path:
         """The repository's folder in the Hub's cache."""
         return hub_cache() / "--".join(["models", *(self.repo or "").split("/")])
@@ -117,6 +125,20 @@ class Order:
                 if hub.has(repo, commit, self.path(name)):  # a lost page must not turn a head into a pickle
                     raise _incomplete(self, commit, [name], set(listed))
         return [Wanted(**vars(listed[name])) for name in sorted(names)]
+
+
+def is_pickled(kind: Literal["head", "model"], names: Set[str]) -> bool:
+    """Whether the weights among these files are a pickle: other pickles may lie there, and nothing loads them.
+
+    >>> is_pickled("head", {"config.json", "model.safetensors", "training_args.bin"})
+    False
+    >>> is_pickled("head", {"config.json", "pytorch_model.bin"})
+    True
+    """
+    weights = {name for name in names if name in (WEIGHTS, PICKLE)}
+    if kind == "model":
+        weights |= {name for name in names if _SHARD.fullmatch(name)}
+    return bool(weights) and all(name.endswith(".bin") for name in weights)
 
 
 def head_order(shelf: Shelf, head: Head, earlier: Lock) -> Order:

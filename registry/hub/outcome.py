@@ -8,6 +8,8 @@ from typing import Any, Literal
 from registry.records import Record
 
 FileStatus = Literal["fetched", "here", "would fetch"]
+Yardstick = Literal["lock", "downloaded.lock", "hub"]
+"""What bytes are held against: a catalog's lock, our own record of an earlier download, or the Hub's own digests."""
 
 
 class FileOutcome(Record):
@@ -20,7 +22,11 @@ class FileOutcome(Record):
 
 
 class Outcome(Record):
-    """One checkpoint. `folder` is where it is; `files` is empty where there was nothing to download."""
+    """One checkpoint. `folder` is where it is; `files` is empty where there was nothing to download.
+
+    `checked_against` tells what the bytes are held against, nothing outside the Hub. `recorded_in` is our own
+    record (downloaded.lock of SPECREG_HOME), where no catalog's lock has an entry.
+    """
 
     kind: Literal["head", "model"]
     name: str
@@ -29,6 +35,8 @@ class Outcome(Record):
     commit: str | None = None
     folder: str
     pickled: bool = False
+    checked_against: Yardstick | None = None
+    recorded_in: str | None = None
     files: tuple[FileOutcome, ...] = ()
 
 

@@ -6,18 +6,41 @@ Importing this loads no database library.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from registry.errors import StoreError
+from registry.records import Head, Model
+from registry.shelf import Shelf
 from registry.store.sighting import folder_text
 from registry.store.view import known_checkpoints
 
 if TYPE_CHECKING:
     from registry.hub.outcome import DownloadReport
     from registry.report import HeadReport, ModelReport
-    from registry.shelf import Shelf
+
+
+class WatchedShelf(Shelf):
+    """A shelf that keeps every report it made, each with the moment its reading began, in their order."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.readings: list[tuple[datetime, HeadReport | ModelReport]] = []
+
+    def verify_head(self, head: Head) -> HeadReport:
+        """As `Shelf` does it."""
+        began = datetime.now(UTC)
+        report = super().verify_head(head)
+        self.readings.append((began, report))
+        return report
+
+    def verify_model(self, model: Model) -> ModelReport:
+        """As `Shelf` does it."""
+        began = datetime.now(UTC)
+        report = super().verify_model(model)
+        self.readings.append((began, report))
+        return report
 
 
 def note_download(report: DownloadReport, shelf: Shelf) -> str | None:

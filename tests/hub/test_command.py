@@ -21,6 +21,8 @@ from click.testing import CliRunner
 from registry.catalog import load_catalog
 from registry.cli.download import download
 from registry.errors import HubError
+from registry.home import downloaded_lock_path
+from registry.lock import Lock, lock_folder, write_lock
 from tests.hub.conftest import CATALOG, EDGE, REPO, Machine
 from tests.hub.server import LocalHub, Refusal
 from tests.registry.stored import write_head
@@ -67,6 +69,45 @@ def test_the_heads_of_a_chain_are_downloaded(machine: Machine, hub: LocalHub) ->
     document = json.loads(second.stdout)
     assert (document["bytes"], document["dry_run"]) == (0, False)
     assert [file["status"] for file in document["heads"][0]["files"]] == ["here", "here"]
+
+
+def test_a_download_without_a_lock_entry_says_so(machine: Machine) -> None:
+    """
+    Whoever downloads what no lock knows reads what it was checked against, and where it is recorded now.
+    """
+    record = str(downloaded_lock_path())
+    dry, first, second = run(machine, EDGE, "--dry-run"), run(machine, EDGE), run(machine, EDGE)
+
+    checked = "checked against the Hub's own digests"
+    assert f"{EDGE}: no entry in catalog.lock: it would be {checked}, and recorded in {record}." in dry.stdout
+    assert (
+        f"{EDGE}: no entry in catalog.lock: it was {checked}, and is now recorded in {record}."
+        in first.stdout
+    )
+    assert f"{EDGE}: checked against {record}, which was made from the Hub's own digests." in second.stdout
+
+
+def test_a_locked_download_says_nothing_of_the_hubs_digests(machine: Machine, hub: LocalHub) -> None:
+    """
+    What a lock beside the catalog knows is checked against that, and the document says so.
+    """
+    entry = lock_folder(hub.root / REPO / EDGE, commit=hub.commit(REPO))
+    write_lock(Lock().with_head(EDGE, entry), machine.folder / "catalog.lock")
+
+    plain, told = run(machine, EDGE), json.loads(run(machine, EDGE, "--json").stdout)["heads"][0]
+
+    assert "digests" not in plain.stdout
+    assert (told["checked_against"], told["recorded_in"]) == ("lock", None)
+
+
+def test_a_pickled_head_is_told_how_to_be_converted(machine: Machine) -> None:
+    """
+    The next step after a pickle stands beside it.
+    """
+    outcome = run(machine, "b--to--c/pickled")
+
+    assert "its weights are a pickle" in outcome.stdout
+    assert "`specreg convert b--to--c/pickled`" in outcome.stdout
 
 
 def test_a_refusal_is_one_sentence_and_exit_2(machine: Machine, hub: LocalHub) -> None:

@@ -11,6 +11,7 @@ import pytest
 from registry.errors import NotInstalledError
 from registry.home import downloaded_lock_path
 from registry.hub.download import download
+from registry.hub.orders import is_pickled
 from registry.lock import lock_folder, read_lock
 from registry.records import Head, Source
 from registry.verify import verify_head
@@ -86,6 +87,47 @@ def test_a_pickled_head_is_fetched_and_called_a_pickle(machine: Machine) -> None
 
     assert report.heads[0].pickled
     assert [file.path for file in report.files] == ["config.json", "pytorch_model.bin"]
+
+
+def test_a_pickle_beside_safetensors_makes_no_pickle_of_a_head(machine: Machine, hub: LocalHub) -> None:
+    """
+    Trainers leave `training_args.bin`; the weights are safetensors all the same, and so they are called.
+    """
+    folder = hub.root / REPO / EDGE
+    (folder / "training_args.bin").write_bytes(b"a pickle that holds no weights")
+    machine.lock = machine.lock.with_head(EDGE, lock_folder(folder, commit=hub.commit(REPO)))
+
+    report = machine.download()
+
+    assert "training_args.bin" in {file.path for file in report.files}
+    assert not report.heads[0].pickled
+
+
+@pytest.mark.parametrize(
+    ("names", "pickled"),
+    [
+        ({"pytorch_model.bin"}, True),
+        ({"pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json"}, True),
+        ({"model.safetensors", "pytorch_model.bin"}, False),
+        ({"model-00001-of-00001.safetensors", "training_args.bin"}, False),
+    ],
+    ids=["one-pickle", "shards", "both", "arguments"],
+)
+def test_a_model_is_pickled_without_safetensors(names: set[str], pickled: bool) -> None:
+    """
+    One file or shards of a pickle, and no safetensors beside them.
+    """
+    assert is_pickled("model", {"config.json", *names}) is pickled
+
+
+def test_a_download_tells_what_it_was_checked_against(machine: Machine) -> None:
+    """
+    Without an entry in a lock: the Hub's digests at first, and then the record that was made from them.
+    """
+    told = [machine.download().heads[0] for _ in range(2)]
+
+    assert [one.checked_against for one in told] == ["hub", "downloaded.lock"]
+    assert {one.recorded_in for one in told} == {str(downloaded_lock_path())}
 
 
 def test_a_model_comes_without_its_duplicates(machine: Machine, hub: LocalHub) -> None:
