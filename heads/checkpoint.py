@@ -20,24 +20,19 @@ import torch
 from safetensors.torch import load as library_load
 from torch import Tensor
 
-from heads.convert import weights_of_pickle
+from heads.convert import NO_MEMORY, most_bytes, too_large, weights_of_pickle
 from heads.encoding import DTYPES, encoded
 from heads.head import AcceptancePredictionHead, StoredForm
 from heads.stored import judged, refused
 from registry.errors import NotInstalledError
-from registry.files.layout import (
-    MAX_CONFIG_BYTES,
-    HeadConfig,
-    expected_shapes,
-    parse_head_config,
-    stored_form,
-)
-from registry.files.tensorfile import PREFIX_BYTES
+from registry.files.layout import MAX_CONFIG_BYTES, HeadConfig, parse_head_config, stored_form
+from registry.places import hub_cache
+from registry.records import LockEntry
+from registry.verify import read_verified
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 PICKLE: Final = "pytorch_model.bin"
-MAX_ITEM_BYTES: Final = 8
 
 _Head = TypeVar("_Head", bound=AcceptancePredictionHead)
 
@@ -66,21 +61,24 @@ def load_head(
 def load_folder(folder: str | Path, *, kind: type[_Head]) -> _Head:
     """Load the head of a folder; model.safetensors before pytorch_model.bin where both are there.
 
-    A pickle is converted first, once, and a line on stderr says so.
+    A pickle is converted first, once, and a line on stderr says so. A folder of the Hub's cache that has a record
+    is held against it; any other is read as it is.
 
     Raises:
         NotInstalledError: no such folder.
-        CheckpointError: a file is missing, no regular file, too large, or not that of an acceptance head.
+        CheckpointError: a file is missing, no regular file, too large, not that of an acceptance head, or not
+            what its record says.
+        CatalogError: a folder of the Hub's cache, and a catalog or lock that cannot be read.
     """
     path = Path(folder)
     if not path.is_dir():
         raise _not_here(str(folder))
-    config = _read(path / CONFIG, most=MAX_CONFIG_BYTES)
+    record = _record_of(path)
+    config = _content(path, CONFIG, record, most=MAX_CONFIG_BYTES)
     sizes = parse_head_config(config, file=str(path / CONFIG))
-    elements = sum(torch.Size(shape).numel() for shape in expected_shapes(sizes).values())
     pickled = (path / PICKLE).exists() and not (path / WEIGHTS).exists()
     weights = path / (PICKLE if pickled else WEIGHTS)
-    content = _read(weights, most=PREFIX_BYTES + MAX_ITEM_BYTES * elements)
+    content = _content(path, weights.name, record, most=most_bytes(sizes))
     if pickled:
         content = weights_of_pickle(content, config, file=str(weights))
     return _built(kind, sizes, content, file=str(weights), pickled=pickled)
@@ -138,6 +136,33 @@ def _value_problems(tensors: dict[str, Tensor]) -> list[str]:
     return problems
 
 
+def _record_of(folder: Path) -> tuple[str, LockEntry] | None:
+    """Name and record of the head whose folder this is in the Hub's cache, at the very commit on record."""
+    real = Path(os.path.realpath(folder))
+    if not real.is_relative_to(Path(os.path.realpath(hub_cache()))):
+        return None
+    from registry.shelf import Shelf  # noqa: PLC0415 - a folder of one's own needs no catalog
+
+    shelf = Shelf.open()
+    for head in shelf.catalog.heads:
+        entry = shelf.lock.heads.get(head.name)
+        if entry is None or entry.commit is None:
+            continue
+        place = shelf.head_place(head)
+        same = place.folder is not None and Path(os.path.realpath(place.folder)) == real
+        if same and place.kind == "hub" and place.commit == entry.commit:
+            return head.name, entry
+    return None
+
+
+def _content(folder: Path, name: str, record: tuple[str, LockEntry] | None, *, most: int) -> bytes:
+    """A file of the folder: the bytes that match the record, where there is one."""
+    if record is None:
+        return _read(folder / name, most=most)
+    subject, entry = record
+    return read_verified(folder, entry, (name,), subject=subject)[name]
+
+
 def _read(path: Path, *, most: int) -> bytes:
     """A regular file's bytes, whole.
 
@@ -154,8 +179,14 @@ def _read(path: Path, *, most: int) -> bytes:
         if not stat.S_ISREG(facts.st_mode):
             raise refused(str(path), ["it is no regular file"])
         if facts.st_size > most:
-            raise refused(str(path), [f"{facts.st_size} bytes, more than the {most} such a head can take"])
-        return file.read(most)
+            raise refused(str(path), [too_large(facts.st_size, most)])
+        try:  # room is made for what is asked for: not for `most`, and one more byte shows that it grew
+            content = file.read(facts.st_size + 1)
+        except MemoryError as error:
+            raise refused(str(path), [NO_MEMORY]) from error
+    if len(content) != facts.st_size:
+        raise refused(str(path), ["it changed while it was read"])
+    return content
 
 
 def _write(path: Path, content: bytes) -> None:

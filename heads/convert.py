@@ -7,6 +7,7 @@ tensor by tensor, and kept under the sha256 of the pickle, so that the next load
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -33,6 +34,7 @@ from registry.errors import CheckpointError, NotInstalledError, UsageError
 from registry.files.folder import CheckpointFolder
 from registry.files.layout import (
     MAX_CONFIG_BYTES,
+    HeadConfig,
     expected_shapes,
     parse_head_config,
     stored_form,
@@ -41,12 +43,13 @@ from registry.files.layout import (
 from registry.files.tensorfile import PREFIX_BYTES, read_header
 from registry.headsight import CONFIG, PICKLE
 from registry.records import FileRecord, Head
-from registry.verify import read_verified
+from registry.verify import MAX_HEAD_FILE_BYTES, read_verified
 
 if TYPE_CHECKING:
     from registry.shelf import Shelf
 
 MAX_ITEM_BYTES: Final = 8
+NO_MEMORY: Final = "reading it takes more memory than there is"
 Say = Callable[[str], None]
 
 
@@ -96,12 +99,15 @@ def convert_head(
     entry = shelf.lock.heads.get(head.name)
     config = read_verified(folder, entry, (CONFIG,), subject=head.name)[CONFIG]
     record = entry.files.get(PICKLE) if entry is not None else None
-    most = _most_bytes(config, str(folder / CONFIG))
+    most = most_bytes(parse_head_config(config, file=str(folder / CONFIG)))
     if record is not None and record.size_bytes > most:
-        raise stored.refused(str(folder / PICKLE), [_too_large(record.size_bytes, most)])
+        raise stored.refused(str(folder / PICKLE), [too_large(record.size_bytes, most)])
 
     def read() -> bytes:
-        return read_verified(folder, entry, (PICKLE,), subject=head.name)[PICKLE]
+        try:
+            return read_verified(folder, entry, (PICKLE,), subject=head.name)[PICKLE]
+        except MemoryError as error:
+            raise stored.refused(str(folder / PICKLE), [NO_MEMORY]) from error
 
     source = _Source(
         name=head.name,
@@ -133,7 +139,7 @@ def convert_folder(
             next_step="Give a folder with config.json and pytorch_model.bin, or the name of a head.",
         )
     config, _ = _read(path, CONFIG, MAX_CONFIG_BYTES)
-    pickle, sha256 = _read(path, PICKLE, _most_bytes(config, str(path / CONFIG)))
+    pickle, sha256 = _read(path, PICKLE, most_bytes(parse_head_config(config, file=str(path / CONFIG))))
     source = _Source(
         name=str(folder),
         sha256=sha256,
@@ -218,24 +224,30 @@ def _kept(made: Conversion, source: _Source, say: Say, *, must_keep: bool) -> Co
     return replace(made, folder=folder)
 
 
+def most_bytes(config: HeadConfig) -> int:
+    """The longest file that the weights of such a head are read from: what its tensors can take, 4 GiB at most.
+
+    Whoever wrote the weights wrote config.json too, and a config can ask for terabytes.
+    """
+    elements = sum(math.prod(shape) for shape in expected_shapes(config).values())
+    return min(PREFIX_BYTES + MAX_ITEM_BYTES * elements, MAX_HEAD_FILE_BYTES)
+
+
+def too_large(found: int, most: int) -> str:
+    """The problem of a file that is longer than it may be."""
+    return f"{found} bytes, more than the {most} such a head can take"
+
+
 def _read(folder: Path, name: str, most: int) -> tuple[bytes, str]:
     """A file of a folder and its sha256."""
     try:
         with CheckpointFolder(folder).open(name) as file:
             if file.size_bytes > most:
-                raise stored.refused(str(folder / name), [_too_large(file.size_bytes, most)])
+                raise stored.refused(str(folder / name), [too_large(file.size_bytes, most)])
             return file.read_all(), file.sha256()
     except FileNotFoundError as error:
         raise stored.refused(str(folder / name), ["the file is missing"]) from error
     except OSError as error:
         raise stored.refused(str(folder / name), [f"it cannot be read: {error.strerror or error}"]) from error
-
-
-def _most_bytes(config: bytes, file: str) -> int:
-    """The longest pickle that a head of this config can be."""
-    shapes = expected_shapes(parse_head_config(config, file=file))
-    return PREFIX_BYTES + MAX_ITEM_BYTES * sum(torch.Size(shape).numel() for shape in shapes.values())
-
-
-def _too_large(found: int, most: int) -> str:
-    return f"{found} bytes, more than the {most} such a head can take"
+    except MemoryError as error:
+        raise stored.refused(str(folder / name), [NO_MEMORY]) from error

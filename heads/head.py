@@ -108,9 +108,14 @@ class AcceptancePredictionHead(nn.Module):
     def from_pretrained(cls, folder: str | Path) -> Self:
         """Load a head from its folder: config.json and model.safetensors, or an old pytorch_model.bin.
 
+        A folder of the Hub's cache is held against the record that a catalog's lock or a download left of it, and
+        refused where its bytes differ. A folder of your own, or one without a record, is read as it is: nothing
+        says what its bytes should be. `Pipeline.load` loads nothing without a record.
+
         Raises:
             NotInstalledError: no such folder here; a Hub id is answered by the command that fetches it.
-            CheckpointError: the files are not those of an acceptance head; every problem is listed.
+            CheckpointError: the files are not those of an acceptance head, every problem listed; or not as recorded.
+            CatalogError: the folder is in the Hub's cache, and the catalog that may know it cannot be read.
         """
         from heads.checkpoint import load_folder  # noqa: PLC0415 - that room builds heads, so it imports this one
 

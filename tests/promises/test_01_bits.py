@@ -14,11 +14,15 @@ import pytest
 from safetensors.numpy import save
 from safetensors.torch import load as stock_load
 
+import registry
+from heads import AcceptancePredictionHead
 from heads.checkpoint import load_head
 from registry.errors import CheckpointError
-from registry.lock import lock_folder
+from registry.lock import Lock, lock_folder, write_lock
+from registry.places import hub_cache
 from registry.records import LockEntry
 from registry.verify import read_verified, read_verified_buffer
+from tests.pipeline.models import lock, own_catalog, write_model
 from tests.registry.stored import flip_bit, head_tensors, shared_tensors, write_head
 
 pytestmark = pytest.mark.promises
@@ -184,3 +188,58 @@ def test_config_is_part_of_the_bytes(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError, match="differs from its record"):
         load(folder, entry)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "config.json"])
+@pytest.mark.parametrize("kind", ["package", "folder"])
+def test_a_flipped_bit_of_a_base_model_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    """
+    Of a model, too, every file that is read is held against its record, the tokenizer's included.
+    """
+    folder = write_model(tmp_path / f"site-{kind}" / "altered_package" / "little")
+    (folder.parent / "__init__.py").touch()
+    monkeypatch.syspath_prepend(folder.parent.parent)
+    where = {
+        "package": "package: altered_package, path: little",
+        "folder": f"path: ./{folder.relative_to(tmp_path)}",
+    }[kind]
+    catalog = own_catalog(tmp_path, where)
+    lock(catalog)
+    sound = (folder / name).read_bytes()
+    (folder / name).write_bytes(flip_bit(sound, 8 * len(sound) - 8))
+
+    with pytest.raises(CheckpointError, match=rf"{name}.*expected sha256.*got"):
+        registry.resolve_pipeline("mine", "mine", catalog=catalog).load(device="cpu")
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A head in the Hub's cache, as its catalog's lock records it; its folder."""
+    commit, edge = "0" * 40, "pico-little--to--pico-draft/other"
+    folder = write_head(hub_cache() / "models--org--heads" / "snapshots" / commit / edge)
+    (tmp_path / "own.yaml").write_text(
+        "version: 1\nsources:\n  published: {hub: org/heads}\nheads:\n"
+        "  - {source: pico-little, target: pico-draft, run: other, from: published}\n"
+    )
+    entry = lock_folder(folder, commit=commit)
+    write_lock(Lock().with_head(edge, entry), tmp_path / "own.lock")
+    monkeypatch.setenv("SPECREG_CATALOG", str(tmp_path / "own.yaml"))
+    return folder
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
+def test_a_changed_file_of_a_cached_head_is_seen_outside_a_pipeline_too(cached: Path, name: str) -> None:
+    """
+    `from_pretrained` on a folder of the Hub's cache refuses what its record does not say.
+    """
+    AcceptancePredictionHead.from_pretrained(cached)
+    other = write_head(cached.parent / "elsewhere", config={"num_layers": 2, "hidden_size": 4})
+    sound = (cached / WEIGHTS).read_bytes()
+    (other / WEIGHTS).write_bytes(flip_bit(sound, 8 * len(sound) - 20))
+    (cached / name).write_bytes((other / name).read_bytes())
+
+    with pytest.raises(CheckpointError, match=rf"{name} of pico-little--to--pico-draft/other differs"):
+        AcceptancePredictionHead.from_pretrained(cached)
+    AcceptancePredictionHead.from_pretrained(other)  # no record: read as it is

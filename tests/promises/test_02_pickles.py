@@ -10,10 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+import registry
+from registry.errors import CheckpointError
 from tests.convert.attack import Outcome, attack
 from tests.convert.payloads import PASS, PAYLOADS, RUN, write
 from tests.convert.rooms import warm
+from tests.pipeline.models import WEIGHTS, folder_model, lock, set_config
 
 pytestmark = [
     pytest.mark.promises,
@@ -71,3 +76,57 @@ def _in_a_process_of_its_own(place: Path) -> tuple[list[Outcome], int]:
     )
     document = json.loads(ended.stdout)
     return document["outcomes"], document["peak_bytes"]
+
+
+@pytest.mark.parametrize("content", ["a trap", "sound"])
+def test_a_base_models_pickle_is_not_opened(tmp_path: Path, content: str) -> None:
+    """
+    A model that lies here as a pickle alone is refused before anything is loaded, however sound the pickle is.
+    """
+    folder, catalog = folder_model(tmp_path)
+    pickle, canary = folder / "pytorch_model.bin", tmp_path / "canary"
+    torch.save(load_file(folder / WEIGHTS), pickle)
+    if content == "a trap":
+        pickle.write_bytes(RUN["os.system"](canary))
+    (folder / WEIGHTS).unlink()
+    lock(catalog)
+
+    with pytest.raises(
+        CheckpointError, match=r"expected model\.safetensors.*got pytorch_model\.bin, a pickle"
+    ):
+        registry.resolve_pipeline("mine", "mine", catalog=catalog).load(device="cpu")
+
+    assert not canary.exists()
+
+
+def test_a_config_cannot_choose_a_pickle_for_its_weights(tmp_path: Path) -> None:
+    """
+    The one name of a pickle that transformers takes from config.json leads to no file, though one is recorded.
+    """
+    folder, catalog = folder_model(tmp_path)
+    torch.save(load_file(folder / WEIGHTS), folder / "adapter_model.bin")
+    set_config(folder, transformers_weights="adapter_model.bin")
+    lock(catalog)
+
+    with pytest.raises(CheckpointError, match="transformers does not load it"):
+        registry.resolve_pipeline("mine", "mine", catalog=catalog).load(device="cpu")
+
+
+def test_code_beside_a_base_model_is_not_run(tmp_path: Path) -> None:
+    """
+    A config that asks for a model of its own code is refused, recorded or not.
+    """
+    folder, catalog = folder_model(tmp_path)
+    canary = tmp_path / "canary"
+    (folder / "own_code.py").write_text(f"open({str(canary)!r}, 'w').close()\n")
+    set_config(
+        folder,
+        model_type="own",
+        auto_map={"AutoConfig": "own_code.Config", "AutoModelForCausalLM": "own_code.Model"},
+    )
+    lock(catalog)
+
+    with pytest.raises(CheckpointError, match="transformers does not load it"):
+        registry.resolve_pipeline("mine", "mine", catalog=catalog).load(device="cpu")
+
+    assert not canary.exists()
