@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from registry.catalog import load_catalog, lock_path_of
 from registry.editing.ownpart import own_part
 from registry.errors import (
+    CheckpointError,
     HubError,
     NotInstalledError,
     RecordingError,
@@ -19,7 +20,7 @@ from registry.errors import (
     UnknownNameError,
     UsageError,
 )
-from registry.hub.remote import HOPELESS, asked_hub, model_files, remote_entry
+from registry.hub.remote import HOPELESS, asked_hub, missing_parts, remote_entry
 from registry.lock import Lock, lock_folder, read_lock, write_lock
 from registry.names import find_heads, find_model, nearest
 from registry.places import DEFAULT_REVISION, Place, head_place, model_place
@@ -42,6 +43,14 @@ class FileChange:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moved:
+    """A branch or tag that no longer stands at the commit that the lock keeps: news, and no fault."""
+
+    revision: str
+    commit: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recorded:
     """One checkpoint: what the lock had, and what is to stand there. `now` is None for what the catalog let go."""
 
@@ -49,6 +58,7 @@ class Recorded:
     name: str
     before: LockEntry | None
     now: LockEntry | None
+    moved: Moved | None = None
 
     @property
     def changed(self) -> bool:
@@ -89,6 +99,11 @@ class Recording:
         """What the lock has differently, or not at all, or no longer should have."""
         return tuple(one for one in self.looked_at if one.changed)
 
+    @property
+    def moved(self) -> tuple[Recorded, ...]:
+        """What stays at its commit though its revision stands elsewhere now."""
+        return tuple(one for one in self.looked_at if one.moved is not None)
+
 
 def record_catalog(
     file: Path,
@@ -97,13 +112,15 @@ def record_catalog(
     models: bool = False,
     local: bool = False,
     upgrade: bool = False,
+    held: bool = False,
     endpoint: str | None = None,
     timeout_s: float = 60.0,
 ) -> Recording:
     """Read every head and model that a catalog file names; nothing is written.
 
     Folders and packages are hashed. Heads on the Hub are listed at the commit that the lock has, or where it has
-    none, at the one their revision stands at now. Entries of what the file no longer names are let go.
+    none, at the one their revision stands at now. That revision has to be there either way. Entries of what the
+    file no longer names are let go.
 
     Args:
         file: The catalog.
@@ -111,13 +128,15 @@ def record_catalog(
         models: Base models on the Hub as well.
         local: Leave the Hub alone; its entries stay as they are.
         upgrade: Take the commit that the revision stands at now, whatever the lock has.
+        held: Those base models on the Hub as well that the lock has a record of.
         endpoint: Where the Hub is; HF_ENDPOINT, or the public one, when None.
         timeout_s: Seconds without a byte after which a request is given up.
 
     Raises:
         CatalogError: The catalog or its lock cannot be used.
         UnknownNameError: `names` holds one that the catalog does not.
-        RecordingError: Some checkpoints could not be read; every problem is told. One alone raises its own error.
+        UsageError: Some checkpoints could not be read, or are not whole. One problem is its own sentence; of
+            several a RecordingError tells every one.
     """
     catalog = load_catalog(file)
     lock_path = lock_path_of(file.absolute())
@@ -126,7 +145,7 @@ def record_catalog(
     only = {name for given in names for name in _called(catalog, own, given)}
     orders = [
         order
-        for order in _orders(catalog, own, lock, models=models or bool(only))
+        for order in _orders(catalog, own, lock, models=models or bool(only), held=held)
         if (not only or order.name in only) and not (local and order.source.hub is not None)
     ]
     with _Reading(upgrade=upgrade, endpoint=endpoint, timeout_s=timeout_s) as reading:
@@ -186,7 +205,7 @@ class _Reading:
         """Each checkpoint as it is.
 
         Raises:
-            RecordingError: Some could not be read; told when all others were tried.
+            UsageError: Some could not be read; told when all others were tried.
         """
         problems: dict[str, SpecregError] = {}
         hopeless = False
@@ -194,39 +213,48 @@ class _Reading:
             if hopeless and order.source.hub is not None:
                 continue
             try:
-                now = self._entry(order)
+                recorded = self._recorded(order)
+            except CheckpointError as error:
+                problems.setdefault(str(error), _unread(error))
             except SpecregError as error:
                 problems.setdefault(str(error), error)
                 hopeless = hopeless or (isinstance(error, HubError) and error.reason in HOPELESS)
             else:
-                yield Recorded(kind=order.kind, name=order.name, before=order.before, now=now)
+                yield recorded
         if len(problems) == 1:
             raise next(iter(problems.values()))
         if problems:
             raise RecordingError(list(problems.values()))
 
-    def _entry(self, order: _Order) -> LockEntry:
+    def _recorded(self, order: _Order) -> Recorded:
         place = order.look()  # also proves that repo, revision and folder are what they should be
+        moved = None
         if order.source.hub is not None:
-            return self._from_hub(order, order.source.hub)
-        if place.folder is None:
+            now, moved = self._from_hub(order, order.source.hub)
+        elif place.folder is None:
             raise NotInstalledError(
                 subject=order.name,
                 where=place.looked_in,
                 next_step="Put its files there, or take the entry out.",
             )
-        return lock_folder(place.folder)
+        else:
+            now = lock_folder(place.folder)
+            _require_whole(order, place.folder, now)
+        return Recorded(kind=order.kind, name=order.name, before=order.before, now=now, moved=moved)
 
-    def _from_hub(self, order: _Order, repo: str) -> LockEntry:
+    def _from_hub(self, order: _Order, repo: str) -> tuple[LockEntry, Moved | None]:
         if self._hub is None:
             self._hub = self._stack.enter_context(asked_hub(**self._settings))  # type: ignore[arg-type]
         revision = order.source.revision or DEFAULT_REVISION
-        commit = order.before.commit if order.before is not None and not self._upgrade else None
+        pinned = order.before.commit if order.before is not None and not self._upgrade else None
         if _COMMIT.fullmatch(revision):
-            commit = revision
-        commit = commit or self._commit_now(self._hub, repo, revision)
-        choose = set if order.kind == "head" else model_files
-        return remote_entry(self._hub, repo, commit, order.inside, choose=choose)
+            commit, moved = revision, None
+        else:
+            # Asked for a pinned commit too: a revision that is not there is a fault, one that moved on is news.
+            stands_at = self._commit_now(self._hub, repo, revision)
+            commit = pinned or stands_at
+            moved = Moved(revision=revision, commit=stands_at) if commit != stands_at else None
+        return remote_entry(self._hub, repo, commit, order.inside, kind=order.kind), moved
 
     def _commit_now(self, hub: Hub, repo: str, revision: str) -> str:
         if (repo, revision) not in self._commits:
@@ -234,7 +262,26 @@ class _Reading:
         return self._commits[repo, revision]
 
 
-def _orders(catalog: Catalog, own: Catalog, lock: Lock, *, models: bool) -> Iterator[_Order]:
+def _unread(error: CheckpointError) -> UsageError:
+    """A file that cannot be recorded is none that was compared and differs: the command could not look."""
+    unread = UsageError(str(error))
+    unread.__cause__ = error
+    return unread
+
+
+def _require_whole(order: _Order, folder: Path, entry: LockEntry) -> None:
+    """What lacks a part would be recorded as sound, and fail when it is verified."""
+    problems = missing_parts(order.kind, entry.files)
+    if problems:
+        raise CheckpointError(
+            f"{order.name} in {folder} cannot be recorded: it holds {', '.join(problems)}. Put there what is missing, "
+            "and try again.",
+            path=str(folder),
+            problems=problems,
+        )
+
+
+def _orders(catalog: Catalog, own: Catalog, lock: Lock, *, models: bool, held: bool) -> Iterator[_Order]:
     for head in own.heads:
         yield _Order(
             kind="head",
@@ -246,7 +293,8 @@ def _orders(catalog: Catalog, own: Catalog, lock: Lock, *, models: bool) -> Iter
         )
     for model in own.models.values():
         here = model.package is not None or model.path is not None
-        if here or (models and model.hub is not None):
+        wanted = models or (held and model.alias in lock.models)
+        if here or (wanted and model.hub is not None):
             yield _Order(
                 kind="model",
                 name=model.alias,

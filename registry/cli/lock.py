@@ -37,15 +37,23 @@ def lock(
 
     They go into the .lock file of its name beside it, sorted, one line a file, ready for review. Nothing is loaded that
     has no record: run this once after you add a head, and whenever you change one on purpose. A commit that
-    is in the lock stays until --upgrade moves it. HEAD narrows it to the heads and models named. Ends with 2, and
-    writes nothing, when one of them cannot be read.
+    is in the lock stays until --upgrade moves it; where the revision has moved on since, that is told, and is no
+    difference. --check looks at the base models on the Hub that the lock holds as well. HEAD narrows it to the
+    heads and models named. Ends with 2, and writes nothing, when one of them cannot be read or lacks config.json
+    or weights, or the Hub has no such revision.
     """
     from registry.recording import record_catalog, write_recording
 
     if local and upgrade:
         raise click.UsageError("--upgrade asks the Hub, and --local forbids it: leave one of them out.")
     recording = record_catalog(
-        file, names=names, models=models, local=local, upgrade=upgrade, timeout_s=timeout_s
+        file,
+        names=names,
+        models=models,
+        local=local,
+        upgrade=upgrade,
+        held=check,
+        timeout_s=timeout_s,
     )
     if not check:
         write_recording(recording)
@@ -54,6 +62,8 @@ def lock(
     else:
         for one in recording.changed:
             _print(one, check=check)
+        for one in recording.moved:
+            _print_moved(one)
         count = len(recording.recorded)
         click.echo(f"{count} checkpoints, {len(recording.changed)} changed: {recording.lock_path}")
     raise click.exceptions.Exit(1 if check and recording.changed else 0)
@@ -74,6 +84,16 @@ def _document(recording: Any, *, written: bool) -> dict[str, Any]:
             }
             for one in recording.changed
         ],
+        "moved": [
+            {
+                "kind": one.kind,
+                "name": one.name,
+                "revision": one.moved.revision,
+                "commit": one.now.commit,
+                "stands_at": one.moved.commit,
+            }
+            for one in recording.moved
+        ],
         "written": written,
     }
 
@@ -93,3 +113,11 @@ def _print(one: Any, *, check: bool) -> None:
     if one.before is not None and one.now is not None:
         for file in one.files:
             click.echo(f"{file.status}\t{one.name}/{file.path}")
+
+
+def _print_moved(one: Any) -> None:
+    """One line a checkpoint: its revision went on, its commit in the lock did not."""
+    click.echo(
+        f"{one.name}: {one.moved.revision} stands at {one.moved.commit} now, the lock keeps {one.now.commit}; "
+        "--upgrade moves it"
+    )

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from registry.errors import CheckpointError
 from registry.files.folder import CheckpointFolder, is_safe_name, shown_name
@@ -28,7 +29,8 @@ HOPELESS: Final = frozenset({"offline", "unreachable", "timeout", "token", "unse
 """Reasons for which the Hub need not be asked for the next thing either."""
 
 _SAFETENSORS = re.compile(r"model(?:-\d{5}-of-\d{5})?\.safetensors(?:\.index\.json)?")
-_SHARD = re.compile(r"(?:model|pytorch_model)-\d{5}-of-(\d{5})\.(?:safetensors|bin)")
+_SHARD = re.compile(r"(model|pytorch_model)-\d{5}-of-(\d{5})\.(?:safetensors|bin)")
+_WEIGHTS = re.compile(r"[^/]+\.safetensors|pytorch_model(?:-\d{5}-of-\d{5})?\.bin")
 _PICKLES = re.compile(r"pytorch_model(?:-\d{5}-of-\d{5})?\.bin(?:\.index\.json)?")
 
 
@@ -83,14 +85,14 @@ def remote_entry(
     commit: str,
     inside: str,
     *,
-    choose: Callable[[set[str]], set[str]] = lambda listed: listed,
+    kind: Literal["head", "model"],
 ) -> LockEntry:
     """The record of every file that lies in one folder of a repository at a commit.
 
     Args:
         hub: Opened by `asked_hub`.
         repo, commit, inside: Which folder; the root when `inside` is empty.
-        choose: Of the names listed those to record; all when left out.
+        kind: Of a head every file is recorded; of a model, what a download of it would fetch.
 
     Raises:
         HubError: The Hub could not be asked, or has no such folder.
@@ -98,7 +100,7 @@ def remote_entry(
             a small file is not what it says.
     """
     files = {file.name: file for file in hub.files_in(repo, commit, inside)}
-    names = sorted(choose(set(files)))
+    names = sorted(files if kind == "head" else _model_files(set(files)))
     problems = [
         f"{shown_name(name)}: a name that is not safe on every system"
         for name in names
@@ -108,18 +110,39 @@ def remote_entry(
         problems.append(f"{len(names)} files, at most {MAX_FILES} are recorded")
     if problems:
         raise _unfit(repo, commit, inside, problems)
-    _require_whole(hub, repo, commit, inside, names)
+    _require_whole(hub, repo, commit, inside, kind=kind, names=names)
     records = {name: _record(hub, repo, commit, files[name], inside) for name in names}
     return LockEntry(commit=commit, files=records)
 
 
-def model_files(listed: set[str]) -> set[str]:
+def _model_files(listed: set[str]) -> set[str]:
     """Of the files of a base model those worth a record: what a download of it would fetch."""
     from registry.hub.orders import MODEL_FILES  # noqa: PLC0415 - heads do without
 
     safe = {name for name in listed if _SAFETENSORS.fullmatch(name)}
     pickled = {name for name in listed if _PICKLES.fullmatch(name)}
     return (set(MODEL_FILES) & listed) | (safe or pickled)
+
+
+def missing_parts(kind: Literal["head", "model"], names: Iterable[str]) -> list[str]:
+    """What keeps files of these names from being a whole checkpoint: each problem, as what follows 'it holds'.
+
+    >>> missing_parts("head", ["config.json", "training_args.bin"])
+    ['neither model.safetensors nor pytorch_model.bin']
+    """
+    named = set(names)
+    problems = [] if CONFIG in named else [f"no {CONFIG}"]
+    wanted = (lambda name: name in (WEIGHTS, PICKLE)) if kind == "head" else _WEIGHTS.fullmatch
+    if not any(map(wanted, named)):
+        problems.append(f"neither {WEIGHTS} nor {PICKLE}")
+    if kind == "model":
+        shards = Counter(match.groups() for name in named if (match := _SHARD.fullmatch(name)))
+        problems += [
+            f"{count} of {int(due)} parts of the weights"
+            for (_, due), count in sorted(shards.items())
+            if count != int(due)
+        ]
+    return problems
 
 
 def _record(hub: Hub, repo: str, commit: str, file: RemoteFile, inside: str) -> FileRecord:
@@ -129,20 +152,16 @@ def _record(hub: Hub, repo: str, commit: str, file: RemoteFile, inside: str) -> 
     return FileRecord(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def _require_whole(hub: Hub, repo: str, commit: str, inside: str, names: Iterable[str]) -> None:
-    """config.json and weights; a page of the listing that was lost must not turn a head into a pickle."""
+def _require_whole(
+    hub: Hub, repo: str, commit: str, inside: str, *, kind: Literal["head", "model"], names: Iterable[str]
+) -> None:
+    """All that `missing_parts` asks for; a page of the listing that was lost must not turn a head into a pickle."""
     named = set(names)
-    problems = [] if CONFIG in named else [f"it lists no {CONFIG}"]
-    weights = {name for name in named if name.endswith((".safetensors", ".bin"))}
-    if not weights:
-        problems.append(f"it lists neither {WEIGHTS} nor {PICKLE}")
-    elif PICKLE in named and not any(name.endswith(".safetensors") for name in named):
+    problems = [f"it lists {problem}" for problem in missing_parts(kind, named)]
+    if PICKLE in named and not any(name.endswith(".safetensors") for name in named):
         path = f"{inside}/{WEIGHTS}" if inside else WEIGHTS
         if hub.has(repo, commit, path):
             problems.append(f"it lists no {WEIGHTS}, which is there")
-    shards = [match for name in named if (match := _SHARD.fullmatch(name))]
-    if shards and len(shards) != int(shards[0].group(1)):
-        problems.append(f"it lists {len(shards)} of {int(shards[0].group(1))} parts of the weights")
     if problems:
         raise _unfit(repo, commit, inside, problems)
 

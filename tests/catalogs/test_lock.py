@@ -164,7 +164,7 @@ def test_a_lost_page_makes_no_smaller_model(specreg: Run, hub: LocalHub, own: Pa
 
     found = specreg("lock", str(own), "--models")
 
-    assert found.code == 1
+    assert found.code == 2
     assert "2 of 3 parts of the weights" in found.err
 
 
@@ -216,15 +216,88 @@ def test_every_problem_is_told_and_nothing_written(specreg: Run, own: Path) -> N
     assert not own.with_suffix(".lock").exists()
 
 
+def test_problems_of_files_are_problems_of_looking(specreg: Run, hub: LocalHub, own: Path) -> None:
+    """
+    Two heads that cannot be recorded end with 2, --check included: 1 is kept for a lock that differs.
+    """
+    own.write_text(
+        own.read_text() + "  - {source: middle, target: large, run: exp-weight6-layer2, from: theirs}\n"
+    )
+    hub.faults.rows = lambda rows: [row for row in rows if not row["path"].endswith("config.json")]
+
+    found = specreg("lock", str(own), "--check")
+
+    assert found.code == 2
+    assert "2 problems; nothing was written" in found.err
+
+
+def test_a_revision_that_is_not_there_is_a_fault(specreg: Run, own: Path) -> None:
+    """
+    The pinned commit would still answer, yet the catalog names a revision that nobody has: said, --check or not.
+    """
+    specreg("lock", str(own))
+    before = own.with_suffix(".lock").read_bytes()
+    own.write_text(own.read_text().replace("revision: main", "revision: v2"))
+
+    for options in ((), ("--check",)):
+        found = specreg("lock", str(own), *options)
+
+        assert found.code == 2
+        assert "has no revision v2" in found.err
+    assert own.with_suffix(".lock").read_bytes() == before
+
+
+def test_a_branch_that_moved_on_is_news(specreg: Run, hub: LocalHub, own: Path) -> None:
+    """
+    --check tells where the branch stands and where the lock stays, and ends with 0; once upgraded it is silent.
+    """
+    specreg("lock", str(own))
+    before = hub.keep(REPO)
+    hub.put(REPO, "README.md", b"# moved\n")
+    now = hub.commit(REPO)
+
+    told = specreg("lock", str(own), "--check")
+    document = json.loads(specreg("lock", str(own), "--check", "--json").out)
+
+    assert told.code == 0
+    assert f"{FIRST}: main stands at {now} now, the lock keeps {before}; --upgrade moves it" in told.out
+    assert document["changed"] == []
+    assert document["moved"] == [
+        {"kind": "head", "name": FIRST, "revision": "main", "commit": before, "stands_at": now}
+    ]
+    assert specreg("lock", str(own), "--upgrade").code == 0
+    assert json.loads(specreg("lock", str(own), "--check", "--json").out)["moved"] == []
+
+
+def test_check_looks_at_the_models_that_the_lock_holds(specreg: Run, hub: LocalHub, own: Path) -> None:
+    """
+    A model's digest that was tampered with is found without --models; models without a record are not asked for.
+    """
+    own.write_text(own.read_text().replace("{hub: org/large}", "{hub: org/not-there}"))
+    specreg("lock", str(own), "little", FIRST)
+    lock = own.with_suffix(".lock")
+    assert specreg("lock", str(own), "--check").code == 0
+    digest = read_lock(lock).models["little"].files["model.safetensors"].sha256
+    lock.write_text(lock.read_text().replace(digest, "0" * 64))
+
+    found = specreg("lock", str(own), "--check")
+
+    assert found.code == 1
+    assert "changed\tlittle/model.safetensors" in found.out.splitlines()
+    assert not [request for request in hub.requests if "not-there" in request]
+
+
 def test_local_asks_nobody(specreg: Run, hub: LocalHub, own: Path) -> None:
     """
     With --local an entry of the Hub stays as it is, and no request is made.
     """
     specreg("lock", str(own))
     before = locked(own)
+    own.write_text(own.read_text().replace("revision: main", "revision: v2"))
     hub.requests.clear()
 
     assert specreg("lock", str(own), "--local").code == 0
+    assert specreg("lock", str(own), "--local", "--check").code == 0
     assert (locked(own), hub.requests) == (before, [])
 
 
@@ -233,13 +306,13 @@ def test_a_small_file_that_came_wrong_is_not_recorded(
     specreg: Run, hub: LocalHub, own: Path, times: int
 ) -> None:
     """
-    Bytes that are not what the listing says end with 1: a lock never holds the digest of a bad transfer.
+    Bytes that are not what the listing says end with 2: a lock never holds the digest of a bad transfer.
     """
     hub.faults.body = lambda path, content: content[::-1] if path.endswith("README.md") and times else content
 
     found = specreg("lock", str(own))
 
-    assert found.code == 1
+    assert found.code == 2
     assert "is not what the Hub's listing says" in found.err
     assert not own.with_suffix(".lock").exists()
 
@@ -255,7 +328,7 @@ def test_a_listing_without_what_a_head_must_have_is_not_recorded(
 
     found = specreg("lock", str(own))
 
-    assert found.code == 1
+    assert found.code == 2
     assert missing in found.err
     assert not own.with_suffix(".lock").exists()
 
@@ -271,7 +344,7 @@ def test_a_hostile_name_in_a_listing_is_not_recorded(
 
     found = specreg("lock", str(own))
 
-    assert found.code == 1
+    assert found.code == 2
     assert "not safe on every system" in found.err
     assert not [request for request in hub.requests if "/resolve/" in request]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,55 @@ def test_a_folder_that_is_not_there_is_said(specreg: Run, own: Path) -> None:
     assert found.code == 2
     assert HEAD in found.err
     assert not own.with_suffix(".lock").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--check",)], ids=["lock", "check"])
+def test_a_file_that_cannot_be_read_is_no_difference(
+    specreg: Run, own: Path, options: tuple[str, ...]
+) -> None:
+    """
+    A named pipe in a head's folder ends with 2: a script can tell it from the 1 of a lock that differs.
+    """
+    os.mkfifo(own.parent / "mine" / HEAD / "notes")
+
+    found = specreg("lock", str(own), *options)
+
+    assert found.code == 2
+    assert "notes: expected a regular file, got a named pipe" in found.err
+    assert not own.with_suffix(".lock").exists()
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("kind", ["head", "model"])
+def test_what_is_not_whole_is_not_recorded(specreg: Run, own: Path, kind: str, missing: str) -> None:
+    """
+    A head or a model in a folder without config.json or weights could never be verified: no lock, and 2.
+    """
+    folder = own.parent / "mine" / HEAD
+    if kind == "model":
+        shutil.copytree(ROOT / "heads" / "pico" / "pico-little", own.parent / "little")
+        own.write_text(own.read_text() + "models:\n  mine: {path: ./little}\n")
+        folder = own.parent / "little"
+    (folder / missing).unlink()
+    (folder / "training_args.bin").write_bytes(b"no weights")
+
+    found = specreg("lock", str(own))
+
+    assert found.code == 2
+    assert f"{HEAD if kind == 'head' else 'mine'} in " in found.err
+    assert missing in found.err
+    assert not own.with_suffix(".lock").exists()
+
+
+@pytest.mark.parametrize("weights", ["pytorch_model.bin", "model.safetensors"])
+def test_either_kind_of_weights_makes_a_whole_head(specreg: Run, own: Path, weights: str) -> None:
+    """
+    A head that was published as a pickle is recorded as it is; what becomes of it is the converter's matter.
+    """
+    folder = own.parent / "mine" / HEAD
+    (folder / "model.safetensors").rename(folder / weights)
+
+    assert specreg("lock", str(own)).code == 0
 
 
 def test_a_head_from_a_source_of_the_catalog_below_is_recorded(specreg: Run, tmp_path: Path) -> None:
