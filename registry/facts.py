@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
-from registry.files.jsonfile import read_object, read_start, unusable
+from registry.files.folder import CheckpointFolder
+from registry.files.jsonfile import Reader, read_object, read_start, read_whole, unusable
+from registry.files.manifest import read_recorded
 from registry.files.strictjson import StrictJSONError, parse_json, shown
+from registry.records import FileRecord, LockEntry
 from registry.tokens.vocabulary import TOKENIZER_FILES, Vocabulary, read_vocabulary
 
 CONFIG_LIMIT_BYTES = 2**20
 HEADER_LIMIT_BYTES = 2**20
 LARGEST_COUNT = 2**31
+CONFIG = "config.json"
+MODEL_COUNTS = ("hidden_size", "vocab_size")
 
 _NEXT = "Download it again."
 _BLOCK_WEIGHT = re.compile(r"model\.(0|[1-9][0-9]{0,4})\.linear\.weight")
@@ -40,21 +47,28 @@ class EdgeFacts:
 
 
 NOTHING_KNOWN = EdgeFacts()
+_Records: TypeAlias = frozenset[tuple[str, FileRecord]]
 
 
 def read_edge_facts(
-    head_folder: Path | None, source_folder: Path | None, target_folder: Path | None
+    head_folder: Path | None,
+    source_folder: Path | None,
+    target_folder: Path | None,
+    *,
+    source_entry: LockEntry | None = None,
+    target_entry: LockEntry | None = None,
 ) -> EdgeFacts:
     """Read what is on disk; a folder that is None or lacks a file leaves its facts unknown.
 
-    Of weights only the names in the header of model.safetensors are read.
+    Of weights only the names in the header of model.safetensors are read. Where a model's record is given, the bytes
+    that are believed are those that were hashed and are as recorded.
 
     Raises:
-        CheckpointError: A file is there but cannot be used.
+        CheckpointError: A file is there but cannot be used, or is not what its record says.
     """
     head = {} if head_folder is None else _read_counts(head_folder, "hidden_size", "num_layers")
-    source = {} if source_folder is None else _read_counts(source_folder, "hidden_size", "vocab_size")
-    target = {} if target_folder is None else _read_counts(target_folder, "hidden_size", "vocab_size")
+    source = {} if source_folder is None else read_model_counts(source_folder, source_entry)
+    target = {} if target_folder is None else read_model_counts(target_folder, target_entry)
     return EdgeFacts(
         head_hidden_size=head.get("hidden_size"),
         head_layers=head.get("num_layers"),
@@ -63,15 +77,24 @@ def read_edge_facts(
         target_config_hidden_size=target.get("hidden_size"),
         source_vocab_size=source.get("vocab_size"),
         target_vocab_size=target.get("vocab_size"),
-        source_tokenizer=None if source_folder is None else _tokenizer(source_folder),
-        target_tokenizer=None if target_folder is None else _tokenizer(target_folder),
+        source_tokenizer=None if source_folder is None else _tokenizer(source_folder, source_entry),
+        target_tokenizer=None if target_folder is None else _tokenizer(target_folder, target_entry),
     )
 
 
-def _read_counts(folder: Path, *names: str) -> dict[str, int]:
+def read_model_counts(folder: Path, entry: LockEntry | None = None) -> dict[str, int]:
+    """Hidden size and vocabulary size of a model's config.json, those that it states; empty without the file.
+
+    Raises:
+        CheckpointError: The file is there but cannot be used, or is not what its record says.
+    """
+    return dict(_cached_counts(folder, _records(entry), _stamp(folder, CONFIG)))
+
+
+def _read_counts(folder: Path, *names: str, read: Reader = read_whole) -> dict[str, int]:
     """The named counts of a config.json, a multimodal model's `text_config` included."""
-    path = folder / "config.json"
-    config = read_object(path, limit_bytes=CONFIG_LIMIT_BYTES, next_step=_NEXT) or {}
+    path = folder / CONFIG
+    config = read_object(path, limit_bytes=CONFIG_LIMIT_BYTES, next_step=_NEXT, read=read) or {}
     nested = config.get("text_config")
     if isinstance(nested, dict):
         config = {**nested, **config}
@@ -107,20 +130,52 @@ def _stored_layers(path: Path) -> int | None:
     return sum(1 for name in names if _BLOCK_WEIGHT.fullmatch(name))
 
 
-def _tokenizer(folder: Path) -> Vocabulary | None:
-    """A chain's inner models stand in two edges each: their files are read once, unless they changed."""
-    return _cached_vocabulary(folder, _stamp(folder))
+def _tokenizer(folder: Path, entry: LockEntry | None) -> Vocabulary | None:
+    """A model stands in several edges: its files are read once a run, unless they changed."""
+    return _cached_vocabulary(folder, _records(entry), _stamp(folder, *TOKENIZER_FILES))
 
 
 @lru_cache(maxsize=16)
-def _cached_vocabulary(folder: Path, _stamp: tuple[object, ...]) -> Vocabulary | None:
-    return read_vocabulary(folder)
+def _cached_vocabulary(
+    folder: Path, records: _Records | None, _stamp: tuple[object, ...]
+) -> Vocabulary | None:
+    return read_vocabulary(folder, read=_reader(folder, records))
 
 
-def _stamp(folder: Path) -> tuple[object, ...]:
-    """Changes whenever a file of the tokenizer does."""
+@lru_cache(maxsize=64)
+def _cached_counts(folder: Path, records: _Records | None, _stamp: tuple[object, ...]) -> dict[str, int]:
+    return _read_counts(folder, *MODEL_COUNTS, read=_reader(folder, records))
+
+
+def _records(entry: LockEntry | None) -> _Records | None:
+    """Those of the files that are read here, in a form that a cache can know again."""
+    if entry is None:
+        return None
+    return frozenset((name, entry.files[name]) for name in (CONFIG, *TOKENIZER_FILES) if name in entry.files)
+
+
+def _reader(folder: Path, records: _Records | None) -> Reader:
+    """Reads files of the folder, by their records where there are any."""
+    if records is None:
+        return read_whole
+    checkpoint, known = CheckpointFolder(folder), dict(records)
+
+    def read(path: Path, *, limit_bytes: int, next_step: str) -> bytes | None:
+        if not os.path.lexists(path):
+            return None
+        record = known.get(path.name)
+        if record is None:
+            raise unusable(path, "expected a file of the model's record", "one without", next_step=next_step)
+        subject = f"the model in {folder}"
+        return read_recorded(checkpoint, record, path.name, subject=subject, max_bytes=limit_bytes)
+
+    return read
+
+
+def _stamp(folder: Path, *names: str) -> tuple[object, ...]:
+    """Changes whenever one of the files does."""
     stamps: list[object] = []
-    for name in TOKENIZER_FILES:
+    for name in names:
         try:
             status = (folder / name).stat()
         except (OSError, ValueError):

@@ -9,14 +9,13 @@ from typing import Final
 
 from registry.compat import depth_in_run, judge_edge, pair_of
 from registry.errors import CheckpointError
-from registry.facts import read_edge_facts
+from registry.facts import read_edge_facts, read_model_counts
 from registry.files.folder import HashedFile
 from registry.files.layout import MAX_CONFIG_BYTES, HeadConfig, parse_head_config, stored_form, stored_names
 from registry.files.manifest import PICKLE_DETAIL, Inspector
 from registry.files.strictjson import shown
 from registry.files.tensorscan import TensorScan, scan_tensors
-from registry.modelcheck import config_sizes
-from registry.records import Head, Model, Status, TokenizerFamily
+from registry.records import Head, LockEntry, Model, Status, TokenizerFamily
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
@@ -28,12 +27,17 @@ Verdict = tuple[Status, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Ends:
-    """The two models a head joins, as far as they are known: the catalog's entries, and folders where they are here."""
+    """The two models a head joins, as far as they are known: the catalog's entries, and folders where they are here.
+
+    Where a model has a record, its files are believed only as recorded.
+    """
 
     source: Model | None = None
     target: Model | None = None
     source_folder: Path | None = None
     target_folder: Path | None = None
+    source_entry: LockEntry | None = None
+    target_entry: LockEntry | None = None
     families: Mapping[str, TokenizerFamily] = field(default_factory=dict)
 
 
@@ -90,7 +94,13 @@ def judge_ids(head: Head, ends: Ends) -> dict[str, Verdict]:
         unjudged: Verdict = ("unknown", "the models that it joins are not known")
         return {"tokenizer": unjudged, "vocabulary": unjudged}
     try:
-        facts = read_edge_facts(None, ends.source_folder, ends.target_folder)
+        facts = read_edge_facts(
+            None,
+            ends.source_folder,
+            ends.target_folder,
+            source_entry=ends.source_entry,
+            target_entry=ends.target_entry,
+        )
     except CheckpointError as error:
         spoilt: Verdict = ("fail", str(error))
         return {"tokenizer": spoilt, "vocabulary": spoilt}
@@ -111,7 +121,7 @@ def judge_width(config: HeadConfig | None, ends: Ends) -> Verdict:
     note = ""
     if source_folder is not None:
         try:
-            found = config_sizes(source_folder).get("hidden_size")
+            found = read_model_counts(source_folder, ends.source_entry).get("hidden_size")
         except CheckpointError as error:
             note = f"; the source model's config.json cannot be used: {'; '.join(error.problems)}"
         else:

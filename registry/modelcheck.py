@@ -89,21 +89,6 @@ def verify_model(model: Model, folder: Path | Place, *, entry: LockEntry | None)
     return ModelReport(model=model.alias, files=reports, findings=findings)
 
 
-def config_sizes(folder: Path) -> dict[str, int]:
-    """`hidden_size` and `vocab_size` of a model's config.json, those that it states; empty without the file.
-
-    Raises:
-        CheckpointError: the file is there but cannot be used.
-    """
-    try:
-        with CheckpointFolder(folder).open(CONFIG) as file:
-            return _sizes(_object(file, MAX_CONFIG_BYTES), file.name)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise _refused(CONFIG, error.strerror or str(error)) from error
-
-
 @dataclass
 class _ModelSight:
     """What one pass over a model's files showed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Protocol
 
 from registry.errors import CheckpointError
 from registry.files.strictjson import StrictJSONError, parse_json, shown
@@ -12,13 +13,22 @@ FOREIGN_DIGITS = 309
 """Tokenizers store 'no limit' as 1e30 written out; a float has no more digits than these."""
 
 
-def read_object(path: Path, *, limit_bytes: int, next_step: str) -> dict[str, object] | None:
+class Reader(Protocol):
+    """Hands out all of a file, as `read_whole` does; another may hold the bytes against a record first."""
+
+    def __call__(self, path: Path, *, limit_bytes: int, next_step: str) -> bytes | None:
+        """All of a plain file; None where there is none. Raises CheckpointError."""
+
+
+def read_object(
+    path: Path, *, limit_bytes: int, next_step: str, read: Reader | None = None
+) -> dict[str, object] | None:
     """Read a file that holds one JSON object; None where there is no such file.
 
     Raises:
         CheckpointError: It is no plain file, larger than `limit_bytes`, not strict JSON, or not an object.
     """
-    content = read_whole(path, limit_bytes=limit_bytes, next_step=next_step)
+    content = (read or read_whole)(path, limit_bytes=limit_bytes, next_step=next_step)
     return None if content is None else parse_object(content, path, next_step=next_step)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from registry.files.jsonfile import read_whole, unusable
+from registry.files.jsonfile import Reader, read_whole, unusable
 
 LIMIT_BYTES = 16 * 2**20
 MOST_PIECES = 2**20
@@ -35,13 +35,13 @@ class PieceModel:
     roles: dict[str, int]
 
 
-def read_piece_model(path: Path, *, next_step: str) -> PieceModel | None:
+def read_piece_model(path: Path, *, next_step: str, read: Reader = read_whole) -> PieceModel | None:
     """Read a tokenizer.model; None where there is none, or where it is of another make (tiktoken's, say).
 
     Raises:
         CheckpointError: It is larger than 16 MiB, or breaks off, or holds no text where a piece is due.
     """
-    content = read_whole(path, limit_bytes=LIMIT_BYTES, next_step=next_step)
+    content = read(path, limit_bytes=LIMIT_BYTES, next_step=next_step)
     if content is None or not content.startswith(_FIRST_BYTE):
         return None
     try:

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from registry.errors import CheckpointError
-from registry.files.jsonfile import parse_object, read_object, read_whole, unusable
+from registry.files.jsonfile import Reader, parse_object, read_object, read_whole, unusable
 from registry.files.strictjson import shown
 from registry.tokens.piecemodel import read_piece_model
 from registry.tokens.tokenrules import token_rules
@@ -77,14 +77,18 @@ class Vocabulary:
         return frozenset() if self.pad_id is None or self.pad_id in others else frozenset({self.pad_id})
 
 
-def read_vocabulary(folder: Path) -> Vocabulary | None:
+def read_vocabulary(folder: Path, *, read: Reader = read_whole) -> Vocabulary | None:
     """Read the tokenizer in a model's folder; None where it has no file of ids.
+
+    Args:
+        folder: The model's.
+        read: Hands out the files; one that knows a record refuses what differs from it.
 
     Raises:
         CheckpointError: A file is too large, is no JSON, or does not say what such a file says.
     """
-    settings = _side_file(folder / "tokenizer_config.json")
-    pieces, special, roles, rules = _read_pieces(folder)
+    settings = _side_file(folder / "tokenizer_config.json", read)
+    pieces, special, roles, rules = _read_pieces(folder, read)
     if not pieces:
         return None
     for number, piece, is_special in _decoder_tokens(settings, folder / "tokenizer_config.json"):
@@ -92,12 +96,12 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
         if is_special:
             special.add(number)
     ids = {piece: number for number, piece in pieces.items()}
-    merged = {**_side_file(folder / "special_tokens_map.json"), **settings}
+    merged = {**_side_file(folder / "special_tokens_map.json", read), **settings}
     named = {
         role: _named_id(merged[f"{role}_token"], ids) if f"{role}_token" in merged else roles.get(role)
         for role in ("eos", "bos", "pad", "unk")
     }
-    ends = _generation_ends(folder / "generation_config.json")
+    ends = _generation_ends(folder / "generation_config.json", read)
     if named["eos"] is not None:
         ends.add(named["eos"])
     special.update(number for number in named.values() if number is not None)
@@ -113,19 +117,21 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
     )
 
 
-def _read_pieces(folder: Path) -> tuple[dict[int, str], set[int], dict[str, int], dict[str, str]]:
+def _read_pieces(
+    folder: Path, read: Reader
+) -> tuple[dict[int, str], set[int], dict[str, int], dict[str, str]]:
     """id -> piece, the ids flagged special, role -> id, and the rules; all empty without a file of ids."""
     path = folder / "tokenizer.json"
-    content = read_whole(path, limit_bytes=TOKENIZER_LIMIT_BYTES, next_step=_NEXT)
+    content = read(path, limit_bytes=TOKENIZER_LIMIT_BYTES, next_step=_NEXT)
     if content is not None:
         parsed, flagged, rules = _parsed_once(content, path)
         return dict(parsed), set(flagged), {}, rules
-    model = read_piece_model(folder / "tokenizer.model", next_step=_NEXT)
+    model = read_piece_model(folder / "tokenizer.model", next_step=_NEXT, read=read)
     if model is not None:
-        return {**model.pieces, **_added_beside(folder)}, set(model.special), dict(model.roles), {}
+        return {**model.pieces, **_added_beside(folder, read)}, set(model.special), dict(model.roles), {}
     path = folder / "vocab.json"
-    words = read_object(path, limit_bytes=TOKENIZER_LIMIT_BYTES, next_step=_NEXT)
-    return ({} if words is None else {**_inverted(words, path), **_added_beside(folder)}), set(), {}, {}
+    words = read_object(path, limit_bytes=TOKENIZER_LIMIT_BYTES, next_step=_NEXT, read=read)
+    return ({} if words is None else {**_inverted(words, path), **_added_beside(folder, read)}), set(), {}, {}
 
 
 def _parsed_once(content: bytes, path: Path) -> tuple[dict[int, str], set[int], dict[str, str]]:
@@ -143,9 +149,9 @@ def _parsed_once(content: bytes, path: Path) -> tuple[dict[int, str], set[int], 
     return _PARSED[digest]
 
 
-def _added_beside(folder: Path) -> dict[int, str]:
+def _added_beside(folder: Path, read: Reader) -> dict[int, str]:
     path = folder / "added_tokens.json"
-    return _inverted(_side_file(path), path)
+    return _inverted(_side_file(path, read), path)
 
 
 def _tokenizer_json(document: Mapping[str, object], path: Path) -> tuple[dict[int, str], set[int]]:
@@ -211,15 +217,15 @@ def _named_id(token: object, ids: Mapping[str, int]) -> int | None:
     return ids.get(text) if isinstance(text, str) else None
 
 
-def _generation_ends(path: Path) -> set[int]:
-    stated = _side_file(path).get("eos_token_id")
+def _generation_ends(path: Path, read: Reader) -> set[int]:
+    stated = _side_file(path, read).get("eos_token_id")
     if stated is None:
         return set()
     return {_checked_id(number, path) for number in (stated if isinstance(stated, list) else [stated])}
 
 
-def _side_file(path: Path) -> Mapping[str, object]:
-    return read_object(path, limit_bytes=SIDE_FILE_LIMIT_BYTES, next_step=_NEXT) or {}
+def _side_file(path: Path, read: Reader) -> Mapping[str, object]:
+    return read_object(path, limit_bytes=SIDE_FILE_LIMIT_BYTES, next_step=_NEXT, read=read) or {}
 
 
 def _checked_id(value: object, path: Path) -> int:
