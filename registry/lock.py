@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from registry.errors import CatalogError, CatalogFault, CheckpointError
+from registry.errors import CatalogError, CatalogFault, CheckpointError, UsageError
 from registry.files.folder import CheckpointFolder, is_safe_name, shown_name
 from registry.files.strictjson import StrictJSONError, parse_json, shown
 from registry.files.wholefile import put_whole
@@ -71,6 +71,25 @@ def read_lock(paths: Iterable[Path] | Path) -> Lock:
     if faults:
         raise CatalogError(faults)
     return Lock.model_construct(version=1, heads=heads, models=models)
+
+
+def read_downloaded(path: Path) -> Lock:
+    """Read the record of what was downloaded, which specreg itself wrote and no catalog has a part in.
+
+    Raises:
+        UsageError: it cannot be read or is not as it should be; the sentence says how to do without it.
+    """
+    try:
+        return read_lock(path)
+    except CatalogError as error:
+        first = error.faults[0]
+        problem = f"{first.path}: {first.problem}" if first.path else first.problem
+        line = "" if first.line is None else f" at line {first.line}"
+        more = f" (and {len(error.faults) - 1} more)" if len(error.faults) > 1 else ""
+        raise UsageError(
+            f"{path}, the record of what was downloaded, cannot be used{line}: {problem}{more}. "
+            "Move it away and download again: what is here is hashed anew, and only what is not right is fetched."
+        ) from error
 
 
 def write_lock(lock: Lock, path: Path) -> None:

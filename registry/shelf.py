@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from registry.catalog import load_catalog, lock_paths
 from registry.facts import EdgeFacts, read_edge_facts
 from registry.home import downloaded_lock_path
-from registry.lock import Lock, read_lock
+from registry.lock import Lock, read_downloaded, read_lock
 from registry.places import Place, head_place, model_place
 from registry.records import Catalog, Head, Model
 
@@ -20,15 +20,18 @@ if TYPE_CHECKING:
 class Shelf:
     """A catalog, its locks, and where its checkpoints are on this machine."""
 
-    def __init__(self, catalog: Catalog, lock: Lock, *, lock_files: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, catalog: Catalog, lock: Lock, *, downloaded: Path | None = None, lock_files: Sequence[Path] = ()
+    ) -> None:
         self.catalog = catalog
         self.lock = lock
+        self._downloaded = downloaded
         self._lock_files = tuple(lock_files)
 
     def reload(self) -> None:
         """Read the lock's files again, after something was downloaded."""
-        if self._lock_files:
-            self.lock = read_lock(self._lock_files)
+        if self._downloaded is not None:
+            self.lock = _layered(self._downloaded, self._lock_files)
 
     @classmethod
     def open(cls, extra: str | Path | Sequence[str | Path] | None = None) -> Shelf:
@@ -36,8 +39,8 @@ class Shelf:
 
         What was downloaded without an entry there has its record under SPECREG_HOME, which gives way to them.
         """
-        files = (downloaded_lock_path(), *lock_paths(extra))
-        return cls(load_catalog(extra), read_lock(files), lock_files=files)
+        catalog, downloaded, files = load_catalog(extra), downloaded_lock_path(), lock_paths(extra)
+        return cls(catalog, _layered(downloaded, files), downloaded=downloaded, lock_files=files)
 
     def head_place(self, head: Head) -> Place:
         """Where a head's files are."""
@@ -68,6 +71,8 @@ class Shelf:
             target=target,
             source_folder=self.model_place(source).folder,
             target_folder=self.model_place(target).folder,
+            source_entry=self.lock.models.get(source.alias),
+            target_entry=self.lock.models.get(target.alias),
             families=self.catalog.tokenizers,
         )
         return verify_head(head, self.head_place(head), entry=self.lock.heads.get(head.name), ends=ends)
@@ -77,3 +82,11 @@ class Shelf:
         from registry.verify import verify_model
 
         return verify_model(model, self.model_place(model), entry=self.lock.models.get(model.alias))
+
+
+def _layered(downloaded: Path, files: Sequence[Path]) -> Lock:
+    """The catalogs' locks, laid over the record of what was downloaded."""
+    below, above = read_downloaded(downloaded), read_lock(files)
+    return Lock.model_construct(
+        version=1, heads={**below.heads, **above.heads}, models={**below.models, **above.models}
+    )

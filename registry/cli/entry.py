@@ -1,15 +1,17 @@
 """`specreg`: the group of commands, and how it ends.
 
 Exit codes: 0 sound; 1 a fault was found; 2 wrong usage, or it could not look. Errors are one sentence on
-stderr; `--debug` shows the traceback.
+stderr, those that nobody foresaw included; `--debug` shows the traceback.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -29,6 +31,7 @@ COMMANDS = {  # name -> the module under registry.cli and its function
     "catalog": ("catalog", "catalog"),
     "store": ("store", "store"),
     "decode": ("decode", "decode"),
+    "bench": ("bench", "bench"),
     "schema": ("schema", "schema"),
 }
 
@@ -47,6 +50,32 @@ class Commands(click.Group):
         module, function = COMMANDS[cmd_name]
         command: click.Command = getattr(import_module(f"registry.cli.{module}"), function)
         return command
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Parse, which prints the group's own help."""
+        with _printing():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        with _printing():
+            outcome: object = super().invoke(ctx)
+        return outcome
+
+
+class _NobodyReads(Exception):  # noqa: N818 - no error: `specreg list | head -1` has what it wants
+    """Whoever read our output has closed it."""
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """See to it that all that is printed has gone out, as far as somebody reads it."""
+    try:
+        yield
+        if sys.stdout is not None:  # as it is for `specreg list >&-`
+            sys.stdout.flush()
+    except BrokenPipeError as error:  # click itself would end with 1, as if a fault had been found
+        raise _NobodyReads from error
 
 
 @click.group(
@@ -77,11 +106,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         _complain("Interrupted.")
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except _NobodyReads:
+        _drop_output()
         sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        _complain(_unforeseen(error))
+        _drop_output()
+        sys.exit(2)
     sys.exit(outcome if isinstance(outcome, int) else 0)
 
 
 def _complain(message: str) -> None:
-    click.echo(f"specreg: {message}", err=True)
+    with suppress(OSError):  # stderr may be what cannot be written; the exit code tells as much
+        click.echo(f"specreg: {message}", err=True)
+
+
+def _unforeseen(error: Exception) -> str:
+    """One sentence for an error that no room has words for. Its own text is left out: it may hold a password."""
+    kind = type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        kind += f", {error.strerror}" + (f": {' and '.join(names)}" if names else "")
+    return f"The command could not go on ({kind}). Mend that if you can; --debug shows the traceback, for a report."
+
+
+def _drop_output() -> None:
+    """Let what is still to be written go nowhere: at its end the interpreter would fail with it once more."""
+    with suppress(OSError, ValueError, AttributeError):  # of a stream that is closed, or was never there
+        sys.stdout.flush()
+        return
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -15,8 +14,13 @@ from registry.cli.options import as_json, with_catalog
 from registry.cli.printing import print_facts, print_json, print_table
 from registry.records import HEAD_SEPARATOR
 
-EVALUATION = "evaluation.json"
-TRAINER_STATE = "trainer_state.json"
+if TYPE_CHECKING:
+    from registry.places import Place
+    from registry.records import LockEntry
+
+EVALUATION: Final = "evaluation.json"
+TRAINER_STATE: Final = "trainer_state.json"
+MAX_EVALUATION_BYTES: Final = 1 << 20
 
 
 @click.command(epilog="Example: specreg show pico-little--to--pico-draft")
@@ -51,28 +55,26 @@ def show(name: str, catalog: tuple[Path, ...], as_json: bool) -> None:
 
 def _model_document(shelf: Any, model: Any, checks: Any) -> dict[str, Any]:
     place = shelf.model_place(model)
+    entry = shelf.lock.models.get(model.alias)
     heads = shelf.catalog.heads
     return {
         "model": model.alias,
         **model.model_dump(exclude={"alias"}, exclude_none=True),
         "heads_from_here": [head.name for head in heads if head.source == model.alias],
         "heads_to_here": [head.name for head in heads if head.target == model.alias],
-        **_on_disk(place, shelf.lock.models.get(model.alias), checks.of("model", model.alias, place)),
+        **_on_disk(place, entry, checks.of("model", model.alias, place)),
+        "evaluation": _told_by(EVALUATION, _evaluation, place, entry, name=model.alias),
     }
 
 
 def _head_document(shelf: Any, head: Any, checks: Any) -> dict[str, Any]:
     from registry.runs import parse_run_name
-    from registry.training import parse_trainer_state
 
-    place = shelf.head_place(head)
+    place, entry = shelf.head_place(head), shelf.lock.heads.get(head.name)
     facts = parse_run_name(head.run)
     training = head.training.model_dump(exclude_none=True) if head.training else None
-    state = place.folder / TRAINER_STATE if place.folder else None
-    if state is not None and state.is_file():
-        training = (
-            parse_trainer_state(state.read_bytes(), file=str(state)).summary().model_dump(exclude_none=True)
-        )
+    if training is None or _is_recorded(TRAINER_STATE, entry):  # the file wins where it is verified
+        training = _told_by(TRAINER_STATE, _trainer_state, place, entry, name=head.name) or training
     return {
         "head": head.name,
         "source": head.source,
@@ -82,12 +84,13 @@ def _head_document(shelf: Any, head: Any, checks: Any) -> dict[str, Any]:
         "mismatch_weight": facts.mismatch_weight,
         "layers": facts.layers,
         "training": training,
-        **_on_disk(place, shelf.lock.heads.get(head.name), checks.of("head", head.name, place)),
+        **_on_disk(place, entry, checks.of("head", head.name, place)),
+        "evaluation": _told_by(EVALUATION, _evaluation, place, entry, name=head.name),
     }
 
 
 def _on_disk(place: Any, entry: Any, check: Any) -> dict[str, Any]:
-    """Folder, last verification, files and evaluation, as far as they are here or recorded."""
+    """Folder, last verification and files, as far as they are here or recorded."""
     folder: Path | None = place.folder
     recorded = entry.files if entry else {}
     here = (
@@ -104,17 +107,75 @@ def _on_disk(place: Any, entry: Any, check: Any) -> dict[str, Any]:
         }
         for name in sorted({*recorded, *here})
     ]
-    evaluation = None
-    if folder is not None and (folder / EVALUATION).is_file():
-        evaluation = json.loads((folder / EVALUATION).read_bytes())
     return {
         "installed": folder is not None,
         **check_facts(check),
         "path": None if folder is None else str(folder),
         "commit": entry.commit if entry else None,
         "files": files,
-        "evaluation": evaluation,
     }
+
+
+def _is_recorded(file: str, entry: LockEntry | None) -> bool:
+    return entry is not None and file in entry.files
+
+
+def _told_by(
+    file: str,
+    read: Callable[[Path, LockEntry | None, str], dict[str, Any]],
+    place: Place,
+    entry: LockEntry | None,
+    *,
+    name: str,
+) -> dict[str, Any] | None:
+    """What an optional file says; None where it is not here, or is at fault, which a note on stderr tells."""
+    from registry.errors import CheckpointError
+
+    if place.folder is None or not (place.folder / file).exists():
+        return None
+    try:
+        return read(place.folder, entry, name)
+    except CheckpointError as error:
+        problem = error.problems[0] if error.problems else str(error)
+        click.echo(
+            f"specreg: {file} of {name} is not shown: {problem}. Nothing else needs it; "
+            "`specreg verify` checks every file.",
+            err=True,
+        )
+        return None
+
+
+def _trainer_state(folder: Path, entry: LockEntry | None, name: str) -> dict[str, Any]:
+    from registry.training import MAX_BYTES, parse_trainer_state
+
+    content = _content(TRAINER_STATE, folder, entry, name, MAX_BYTES)
+    state = parse_trainer_state(content, file=str(folder / TRAINER_STATE))
+    return state.summary().model_dump(exclude_none=True)
+
+
+def _evaluation(folder: Path, entry: LockEntry | None, name: str) -> dict[str, Any]:
+    from registry.files.jsonfile import parse_object
+
+    content = _content(EVALUATION, folder, entry, name, MAX_EVALUATION_BYTES)
+    return parse_object(content, folder / EVALUATION, next_step="")
+
+
+def _content(file: str, folder: Path, entry: LockEntry | None, name: str, max_bytes: int) -> bytes:
+    """The bytes of one file, which are those of its record where it has one."""
+    from registry.files.folder import CheckpointFolder
+    from registry.files.manifest import read_recorded, refusal
+
+    checkpoint = CheckpointFolder(folder)
+    if entry is not None and file in entry.files:
+        return read_recorded(checkpoint, entry.files[file], file, subject=name, max_bytes=max_bytes)
+    try:
+        with checkpoint.open(file) as stream:
+            if stream.size_bytes > max_bytes:
+                problem = f"{stream.size_bytes} bytes, at most {max_bytes} are read"
+                raise refusal(checkpoint, name, file, problem)
+            return stream.read_all()
+    except OSError as error:
+        raise refusal(checkpoint, name, file, error.strerror or str(error)) from error
 
 
 def _print(document: Mapping[str, Any]) -> None:

@@ -17,9 +17,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from huggingface_hub import (
+from registry.hub.refusals import require_address
+
+# The client takes HF_ENDPOINT apart while it is imported, and breaks on what is no address.
+require_address(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+
+from huggingface_hub import (  # noqa: E402
     HfApi,
     constants,
     get_hf_file_metadata,
@@ -29,14 +33,14 @@ from huggingface_hub import (
     is_offline_mode,
     set_client_factory,
 )
-from huggingface_hub.errors import FileMetadataError
-from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import _http as client_room
-from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
+from huggingface_hub.errors import FileMetadataError  # noqa: E402
+from huggingface_hub.hf_api import RepoFile  # noqa: E402
+from huggingface_hub.utils import _http as client_room  # noqa: E402
+from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]  # noqa: E402
 
-from registry.errors import HubError
-from registry.hub.turns import turn
-from registry.hub.wire import Wire, http
+from registry.errors import HubError  # noqa: E402
+from registry.hub.turns import turn  # noqa: E402
+from registry.hub.wire import Wire, http  # noqa: E402
 
 MAX_LISTED: Final = 10_000
 MAX_TREE: Final = 100_000
@@ -93,9 +97,13 @@ class Hub:
     def __enter__(self) -> Hub:
         if is_offline_mode():
             raise self._wire.error("offline")
-        if urlsplit(self.endpoint).scheme not in ("http", "https"):
-            raise self._wire.error("answer", problem="its address is no http(s) address")
-        if not _TOKEN.fullmatch(get_token() or ""):
+        require_address(self.endpoint)
+        try:
+            token = get_token() or ""
+        except (OSError, ValueError) as error:
+            problem = getattr(error, "strerror", None) or type(error).__name__
+            raise self._wire.error("unsendable", problem=problem) from error
+        if not _TOKEN.fullmatch(token):
             raise self._wire.error("unsendable")
         _ONE_AT_A_TIME.acquire()
         self._before = client_room._GLOBAL_CLIENT_FACTORY, _CLIENT_LOG.level
@@ -226,7 +234,7 @@ class Hub:
         """
         leftover = into / LEFTOVER
         with suppress(OSError):
-            (into / PARTIAL).replace(leftover)
+            _keep_larger(into / PARTIAL, leftover)
         with self._asking(repo, commit, path, again=again):
             for unfinished in into.glob(UNFINISHED):
                 unfinished.unlink()
@@ -285,6 +293,8 @@ class Hub:
             yield
         except http.HTTPError as error:
             raise self._wire.error("broken", problem=type(error).__name__) from error
+        except http.InvalidURL as error:  # it may repeat the address, password included
+            raise self._wire.error("unreachable", problem="its address cannot be used") from error
         except FileMetadataError as error:
             raise self._wire.error("answer", problem="the headers of a Hub file were missing") from error
         except OSError as error:
@@ -332,6 +342,15 @@ def _remote_file(row: RepoFile, name: str) -> RemoteFile:
     return RemoteFile(
         name=name, size_bytes=size, sha256=sha256, git_sha1=row.blob_id if sha256 is None else None
     )
+
+
+def _keep_larger(partial_file: Path, leftover: Path) -> None:
+    """Let a broken transfer's bytes be the leftover, unless it died before it had as many as the one before."""
+    size_bytes = partial_file.stat().st_size
+    if leftover.is_file() and leftover.stat().st_size > size_bytes:
+        partial_file.unlink()
+    else:
+        partial_file.replace(leftover)
 
 
 def _keep_partial(into: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from registry.errors import UsageError
 from registry.hub.orders import Order
-from registry.lock import read_lock, write_lock
+from registry.lock import read_downloaded, write_lock
 from registry.records import LockEntry
 
 
@@ -16,7 +16,7 @@ def remember(path: Path, order: Order, entry: LockEntry) -> None:
     """Put the record of a checkpoint into the file at `path`, whatever other processes put there meanwhile.
 
     Raises:
-        UsageError: It cannot be written, or another process holds it too long.
+        UsageError: It cannot be read or written, or another process holds it too long.
     """
     from registry.hub.turns import held  # noqa: PLC0415 - the Hub's client is loaded for what was not here
 
@@ -24,7 +24,7 @@ def remember(path: Path, order: Order, entry: LockEntry) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with held(path.with_name(f"{path.name}.held")):
             _sweep(path)
-            lock = read_lock(path)
+            lock = read_downloaded(path)
             known = (lock.heads if order.kind == "head" else lock.models).get(order.name)
             if known != entry:
                 with_entry = lock.with_head if order.kind == "head" else lock.with_model

@@ -73,7 +73,11 @@ class Installation:
         return here | {name: one.digests for name, one in fetched.items()}
 
     def _require_space(self, size_bytes: int) -> None:
-        """Say at once that the disk is too small, rather than when it is full."""
+        """Say at once that the disk is too small, rather than when it is full.
+
+        What an earlier transfer left does not count: a resumed file is written anew, its first bytes copied
+        from the leftover, which stays until the whole is right.
+        """
         cache = next(path for path in (self.order.store, *self.order.store.parents) if path.is_dir())
         free = shutil.disk_usage(cache).free
         if free < size_bytes:

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
 
 from registry.errors import HubError, HubReason
+
+_UNNAMED: Final = "The address in HF_ENDPOINT"
+_PLAIN = re.compile(r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?(?:/[\w./~%-]*)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +40,10 @@ class Refusal:
 
     @property
     def where(self) -> str:
-        """The endpoint without the password that may stand in it."""
-        return re.sub("//[^/]*@", "//", self.endpoint)
+        """The endpoint without user name and password; no word of it where these cannot be told from the rest."""
+        scheme, mark, rest = self.endpoint.partition("://")
+        shown = f"{scheme}{mark}{rest.rpartition('@')[2]}"
+        return shown if _PLAIN.fullmatch(shown) and not re.search("[?#].*@", rest) else _UNNAMED
 
     @property
     def what(self) -> str:
@@ -47,6 +54,32 @@ class Refusal:
     def later(self) -> str:
         """How long the server asks to wait, where that is too long."""
         return f" It asks to wait {self.wait_s:.0f} s." if self.wait_s > self.timeout_s else ""
+
+
+def require_address(endpoint: str) -> None:
+    """Raise for an endpoint that nobody can be asked at, whatever the network is like.
+
+    Raises:
+        HubError: `unreachable`, with what is wrong with the address and no word of its user name or password.
+    """
+    problem = _address_fault(endpoint)
+    if problem:
+        raise Refusal(reason="unreachable", endpoint=endpoint, problem=problem).error()
+
+
+def _address_fault(endpoint: str) -> str:
+    try:
+        parts = urlsplit(endpoint)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "its host or port cannot be read (in a password / is written %2F, and @ %40)"
+    if parts.scheme not in ("http", "https"):
+        return "it does not begin with http:// or https://"
+    if not host or not endpoint.isprintable() or " " in endpoint:
+        return "it names no host, or holds what no address can"
+    if "?" in endpoint or "#" in endpoint or "@" in parts.path:
+        return "expected https://HOST[:PORT][/PATH] (in a password / is written %2F, ? %3F and # %23)"
+    return ""
 
 
 def _sentence(no: Refusal) -> str:
@@ -77,7 +110,10 @@ def _sentence(no: Refusal) -> str:
         "file": f"{no.repo} has no {no.path} at {no.revision}. Check its path and revision in the catalog.",
         "gated": f"{no.repo} is gated. Ask for access at {no.where}/{no.repo}, then `hf auth login`.",
         "token": f"{no.where} does not accept the token it was sent (401). `hf auth login` stores another.",
-        "unsendable": "The token of HF_TOKEN or of `hf auth login` holds characters that no request can "
+        "unsendable": f"The token of `hf auth login` cannot be read: {no.problem}. Nothing was asked. "
+        "Check HF_HOME and HF_TOKEN_PATH, or store another by `hf auth login`."
+        if no.problem
+        else "The token of HF_TOKEN or of `hf auth login` holds characters that no request can "
         "carry, and was not sent. `hf auth login` stores another.",
         "forbidden": f"{no.where} forbids to read {no.repo} (403). "
         "Use a token with the right to read it: `hf auth login`.",

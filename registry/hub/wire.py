@@ -117,7 +117,16 @@ class Wire:
 
     def around(self, make: Any) -> Any:
         """A client of `make` whose requests all go through `send`."""
-        client = make()
+        try:
+            client = make()
+        except ImportError as error:
+            problem = "a proxy of the environment needs a package that is not installed (socksio, for SOCKS)"
+            raise self.error("unreachable", problem=problem) from error
+        except OSError as error:
+            problem = f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR cannot be read ({error.strerror})"
+            raise self.error("unreachable", problem=problem) from error
+        except (ValueError, http.InvalidURL) as error:  # it may repeat the proxy's password
+            raise self.error("unreachable", problem="the address of its proxy cannot be used") from error
         client.send = partial(self.send, client.send)
         return client
 
@@ -131,6 +140,8 @@ class Wire:
             if response.status_code == 200:
                 return self._watched(response)
             response.close()
+            if response.status_code == 416:  # as long as the file, or longer: nothing can go on from it
+                offered[0].unlink(missing_ok=True)
             del request.headers["Range"]
             response = self._answered(inner, request, options)
             offered = None

@@ -57,7 +57,7 @@ def told(error: BaseException, place: StorePlace) -> StoreError:
     """
     reason = _reason(error)
     detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return StoreError(_sentence(reason, place, detail), reason=reason, store=place.shown)
+    return StoreError(_sentence(reason, place, _fit(detail, place)), reason=reason, store=place.shown)
 
 
 def newer(revision: str, place: StorePlace) -> StoreError:
@@ -71,7 +71,18 @@ def newer(revision: str, place: StorePlace) -> StoreError:
 
 def corrupted(detail: str, place: StorePlace) -> StoreError:
     """The store does not hold what a store holds."""
-    return StoreError(_sentence("corrupted", place, detail), reason="corrupted", store=place.shown)
+    sentence = _sentence("corrupted", place, _fit(detail, place))
+    return StoreError(sentence, reason="corrupted", store=place.shown)
+
+
+def _fit(detail: str, place: StorePlace) -> str:
+    """What the driver says, unless it holds a part of what may be the password."""
+    if not place.gives_away(detail):
+        return detail
+    return (
+        "what the driver says is not repeated here, since it may hold a part of the password, in which @ is to "
+        "be written %40, / %2F, ? %3F and # %23"
+    )
 
 
 def _reason(error: BaseException) -> StoreReason:

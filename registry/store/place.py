@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from registry.errors import StoreError
 from registry.home import home
@@ -26,6 +26,11 @@ REVISION_TABLE: Final = "specreg_revision"
 
 _REVISION = re.compile(r"[0-9]{4}")
 _POSTGRES = re.compile(r"postgres(?:ql)?(?:\+psycopg)?://")
+_HOST_AND_DATABASE = re.compile(r"(?:[\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?(?:/[\w.~%+-]*)?", re.ASCII)
+_USER = re.compile(r"[\w.+-]*")
+_SECRET_OPTION = re.compile(r"[?&][^=&]*pass[^=&]*=([^&]*)", re.IGNORECASE)
+_WORDS = re.compile(r"[^\W_]+")
+_LONG = 4  # letters; a shorter word of a password may stand within any other word by chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +42,46 @@ class StorePlace:
 
     @property
     def shown(self) -> str:
-        """For people: the path, or the URL with neither password nor options."""
+        """For people: the path, or host and database of the URL; `***` where they cannot be told from a password.
+
+        >>> StorePlace(url="postgresql://me:a/b#c@d@server:5432/team?sslmode=require").shown
+        'postgresql://server:5432/team'
+        >>> StorePlace(url="postgresql://me:secret").shown
+        'postgresql://***'
+        """
         if self.path is not None:
             return str(self.path)
-        parts = urlsplit(self.url or "")
-        user = f"{parts.username}:***@" if parts.password else f"{parts.username}@" if parts.username else ""
-        host = (parts.netloc.rpartition("@")[2]) or ""
-        return f"postgresql://{user}{host}{parts.path}"
+        before, _, rest = self._after_scheme.rpartition("@")
+        shown = rest.partition("?")[0]
+        # With "?" before the last "@", that may stand in an option's value as well as in the password.
+        plain = "?" not in before and _HOST_AND_DATABASE.fullmatch(shown)
+        return f"postgresql://{shown if plain else '***'}"
+
+    def gives_away(self, text: str) -> bool:
+        """Whether a text holds any word of what may be the URL's password.
+
+        A driver takes a URL apart otherwise than whoever wrote it had in mind, and so may take half of a password
+        for the server's name, and say so.
+
+        >>> place = StorePlace(url="postgresql://me:top@sekret/pw@server/team")
+        >>> place.gives_away("failed to resolve host 'sekret'"), place.gives_away("no role 'me' at server")
+        (True, False)
+        """
+        before, _, rest = self._after_scheme.rpartition("@")
+        user, _, password = before.partition(":")
+        server = rest.partition("?")[0]
+        parts = [password, *_SECRET_OPTION.findall(f"{before}?{rest}")]
+        if not _USER.fullmatch(user):
+            parts.append(user)
+        if not _HOST_AND_DATABASE.fullmatch(server):
+            parts.append(server.partition(":")[2])
+        words = {word.casefold() for part in parts for word in _WORDS.findall(f"{part} {unquote(part)}")}
+        told = text.casefold()
+        return any(word in (told if len(word) >= _LONG else _WORDS.findall(told)) for word in words)
+
+    @property
+    def _after_scheme(self) -> str:
+        return (self.url or "").partition("://")[2]
 
 
 def store_place(url: str | None = None, environ: Mapping[str, str] | None = None) -> StorePlace:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -159,6 +160,143 @@ def own_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_lock(Lock().with_head(head, lock_folder(folder)), tmp_path / "catalog.lock")
     monkeypatch.setenv("SPECREG_CATALOG", str(tmp_path / "catalog.yaml"))
     return folder
+
+
+def shown(specreg: Run, run: str = "exp-weight6-layer3") -> tuple[dict[str, Any], list[str]]:
+    """The head's document of `show --json`, which ends soundly, and the lines on stderr."""
+    found = specreg("show", f"pico-little--to--pico-draft/{run}", "--json")
+    assert found.code == 0
+    document: dict[str, Any] = json.loads(found.out)["heads"][0]
+    return document, found.err.splitlines()
+
+
+def without_record(folder: Path) -> str:
+    """Make it another run, which no lock knows; its name."""
+    run, catalog = "exp-weight7-layer3", folder.parent.parent.parent / "catalog.yaml"
+    folder.rename(folder.with_name(run))
+    catalog.write_text(catalog.read_text().replace(folder.name, run))
+    catalog.with_name("catalog.lock").unlink()
+    return run
+
+
+def record_anew(folder: Path) -> None:
+    """Let the lock of that head hold what its folder holds now."""
+    from registry.lock import Lock, lock_folder, write_lock
+
+    entry = lock_folder(folder)
+    write_lock(
+        Lock().with_head(f"{folder.parent.name}/{folder.name}", entry),
+        folder.parent.parent.parent / "catalog.lock",
+    )
+
+
+BROKEN = {
+    "no JSON": b"{",
+    "no object": b"[1]",
+    "not UTF-8": b"\xff",
+    "a figure of thousands of digits": b'{"auc": ' + b"9" * 5_000 + b"}",
+    "nested too deeply": b'{"auc": ' + b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("file", ["evaluation.json", "trainer_state.json"])
+def test_show_does_without_an_optional_file_that_is_broken(
+    specreg: Run, own_copy: Path, file: str, content: bytes
+) -> None:
+    """
+    Recorded as it is, it still says nothing: a note tells, and all else is shown.
+    """
+    (own_copy / file).write_bytes(content)
+    record_anew(own_copy)
+
+    document, notes = shown(specreg)
+
+    (note,) = notes
+    assert note.startswith(f"specreg: {file} of pico-little--to--pico-draft/")
+    assert document["training" if file == "trainer_state.json" else "evaluation"] is None
+    assert document["training"] or document["evaluation"]
+    assert len(document["files"]) == 4
+
+
+@pytest.mark.parametrize("file", ["evaluation.json", "trainer_state.json"])
+def test_show_believes_no_file_that_differs_from_its_record(specreg: Run, own_copy: Path, file: str) -> None:
+    """
+    Sound JSON, but not the bytes that were recorded: what the catalog says of the training stands.
+    """
+    catalog = own_copy.parent.parent.parent / "catalog.yaml"
+    catalog.write_text(catalog.read_text().replace("from: mine}", "from: mine, training: {steps: 7}}"))
+    (own_copy / file).write_text('{"global_step": 5, "auc": 1.0}')
+
+    document, notes = shown(specreg)
+
+    (note,) = notes
+    assert "expected" in note
+    if file == "trainer_state.json":
+        assert document["training"] == {"steps": 7}
+    else:
+        assert document["evaluation"] is None
+
+
+def test_show_prefers_the_catalog_to_a_file_without_record(specreg: Run, own_copy: Path) -> None:
+    """
+    A trainer_state.json that is recorded wins over the catalog; one that nothing vouches for does not.
+    """
+    catalog = own_copy.parent.parent.parent / "catalog.yaml"
+    catalog.write_text(catalog.read_text().replace("from: mine}", "from: mine, training: {steps: 7}}"))
+    recorded, _ = shown(specreg)
+
+    unrecorded, notes = shown(specreg, without_record(own_copy))
+
+    assert recorded["training"]["steps"] > 7
+    assert unrecorded["training"] == {"steps": 7}
+    assert notes == []
+
+
+def test_show_reads_no_evaluation_past_its_bound(specreg: Run, own_copy: Path) -> None:
+    """
+    An evaluation is a page of figures; more under its name is not read.
+    """
+    (own_copy / "evaluation.json").write_bytes(b'{"auc": 1}' + b" " * (1 << 20))
+
+    document, notes = shown(specreg, without_record(own_copy))
+
+    assert document["evaluation"] is None
+    assert "at most 1048576 are read" in notes[0]
+
+
+def test_a_damaged_record_of_downloads_is_told_with_the_next_step(specreg: Run, own_home: Path) -> None:
+    """
+    It is no fault of a catalog; moved away, as the sentence says, everything works again.
+    """
+    record = own_home / "specreg" / "downloaded.lock"
+    record.parent.mkdir(parents=True)
+    record.write_text('{"x\n')
+
+    found = specreg("list")
+
+    assert found.code == 2
+    assert found.err.startswith(
+        f"specreg: {record}, the record of what was downloaded, cannot be used at line 1"
+    )
+    assert "Move it away and download again" in found.err
+    assert "catalog" not in found.err
+    record.rename(record.with_name("downloaded.lock.away"))
+    assert specreg("list").code == 0
+    assert specreg("store", "rebuild").code == 0
+
+
+def test_a_damaged_lock_of_a_catalog_is_a_fault_of_that_catalog(specreg: Run, own_copy: Path) -> None:
+    """
+    It came with the catalog, and nobody is told to throw it away.
+    """
+    own_copy.parent.parent.parent.joinpath("catalog.lock").write_text('{"x\n')
+
+    found = specreg("list")
+
+    assert found.code == 2
+    assert "1 fault in the catalog" in found.err
+    assert "Move it away" not in found.err
 
 
 def test_verify_ends_with_1_when_one_bit_is_off(specreg: Run, own_copy: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import socket
+import struct
 import sys
 import threading
 import time
@@ -57,6 +60,18 @@ class Refusal:
     times: int = 1_000
 
 
+@dataclass(kw_only=True)
+class Reset:
+    """A connection torn down (RST), `times` times, for requests like `HEAD /org/heads/...` that hold `where`.
+
+    After so many bytes of the body, or in place of an answer where `after` is None.
+    """
+
+    where: str
+    after: int | None = None
+    times: int = 1_000
+
+
 @dataclass
 class Faults:
     """What goes wrong; nothing does at first."""
@@ -74,6 +89,7 @@ class Faults:
     ranges_ignored: bool = False
     stalled: str = ""
     refusals: list[Refusal] = field(default_factory=list)
+    resets: list[Reset] = field(default_factory=list)
     moved: dict[str, str] = field(default_factory=dict)
     xet_hash: str | None = None
     pace_s: float = 0.0
@@ -173,6 +189,9 @@ class _Handler(BaseHTTPRequestHandler):
         hub.tokens.append((self.headers.get("Host", ""), self.headers.get("Authorization")))
         if faults.stalled and faults.stalled in path:
             hub.released.wait(20)
+        if self._reset_due(in_body=False) is not None:
+            self._reset()
+            return
         for refusal in faults.refusals:
             if refusal.where in path and refusal.times > 0:
                 refusal.times -= 1
@@ -270,7 +289,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_file(self, file: Path, path: str, headers: dict[str, str]) -> None:
         faults = self.local.faults
         asked = self.headers.get("Range")
-        if asked is None and faults.body is _same and not faults.cuts:
+        if asked is None and faults.body is _same and not faults.cuts and not faults.resets:
             self._stream(file, headers)
             return
         content = faults.body(path, file.read_bytes())
@@ -314,6 +333,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
+        reset = self._reset_due(in_body=True) if status in (200, 206) else None
+        if reset is not None:
+            self._write(content[: reset.after])
+            time.sleep(0.05)  # what is on its way is thrown away by a reset
+            self._reset()
+            return
         cuts = self.local.faults.cuts
         if cuts and status in (200, 206) and self.path.endswith(LFS_SUFFIXES):
             self.wfile.write(content[: cuts.pop(0)])
@@ -322,3 +347,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self._write(content)
+
+    def _reset_due(self, *, in_body: bool) -> Reset | None:
+        """The reset that this request meets, which is counted down."""
+        for reset in self.local.faults.resets:
+            meets = reset.where in f"{self.command} {self.path}" and (reset.after is not None) is in_body
+            if meets and reset.times > 0:
+                reset.times -= 1
+                return reset
+        return None
+
+    def _reset(self) -> None:
+        """Tear the connection down at once: the other side reads 'connection reset by peer', and no end."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(self.connection.detach())  # the server itself would close gently first
+        self.close_connection = True

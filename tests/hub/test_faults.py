@@ -12,7 +12,7 @@ from registry.errors import CheckpointError, HubError
 from registry.home import downloaded_lock_path
 from registry.lock import lock_folder
 from tests.hub.conftest import EDGE, REPO, Machine
-from tests.hub.server import LocalHub, Rows, git_sha1
+from tests.hub.server import LocalHub, Reset, Rows, git_sha1
 
 WEIGHTS = "model.safetensors"
 
@@ -295,3 +295,43 @@ def test_a_transfer_that_gets_nowhere_ends(machine: Machine, hub: LocalHub, cuts
 
     assert caught.value.reason == "stuck"
     assert_not_installed(machine)
+
+
+def test_a_resumed_transfer_that_dies_early_loses_nothing(machine: Machine, hub: LocalHub) -> None:
+    """
+    Many bytes came, then the server forgot ranges and sent few: the next time goes on from the many.
+    """
+    content = bytes(range(256)) * 400
+    hub.put(REPO, f"{EDGE}/{WEIGHTS}", content)
+    hub.faults.ranges_ignored = True
+    hub.faults.resets = [
+        Reset(where="GET /cdn/", after=60_000, times=1),
+        Reset(where="GET /cdn/", after=5_000),
+    ]
+    with pytest.raises(HubError):
+        machine.download()
+    hub.faults.ranges_ignored, hub.faults.resets, hub.ranges = False, [], []
+
+    machine.download()
+
+    assert hub.ranges == ["bytes=60000-"]
+    assert (machine.snapshot / WEIGHTS).read_bytes() == content
+
+
+def test_a_leftover_as_long_as_the_file_is_no_beginning_of_it(machine: Machine, hub: LocalHub) -> None:
+    """
+    Nothing follows it: it is let go, and what comes in its stead is gone on with though it is shorter.
+    """
+    content = bytes(range(256)) * 400
+    hub.put(REPO, f"{EDGE}/{WEIGHTS}", content)
+    hub.faults.resets = [Reset(where="GET /cdn/", after=20_000)]
+    with pytest.raises(HubError):
+        machine.download()
+    (leftover,) = machine.cache.rglob("leftover")
+    leftover.write_bytes(content)
+    hub.faults.resets, hub.ranges = [Reset(where="GET /cdn/", after=7_000, times=1)], []
+
+    machine.download()
+
+    assert hub.ranges == [f"bytes={len(content)}-", "bytes=7000-"]
+    assert (machine.snapshot / WEIGHTS).read_bytes() == content

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import constants
@@ -14,7 +15,7 @@ from registry.hub import wire
 from registry.lock import lock_folder
 from registry.records import Source
 from tests.hub.conftest import EDGE, REPO, Machine
-from tests.hub.server import LocalHub, Refusal
+from tests.hub.server import LocalHub, Refusal, Reset
 
 TOKEN = "hf_" + "secret" * 6
 
@@ -316,3 +317,130 @@ def test_a_revision_the_catalog_made_up_is_said(machine: Machine) -> None:
     machine.catalog = machine.catalog.model_copy(update={"sources": {"published": source}})
 
     assert "no/such-branch" in str(refused(machine))
+
+
+PLACES = {
+    "commit": Reset(where="GET /api/models/org/heads/revision/"),
+    "listing": Reset(where="GET /api/models/org/heads/tree/"),
+    "headers": Reset(where="HEAD /org/heads/resolve/"),
+    "file": Reset(where="GET /cdn/"),
+    "body": Reset(where="GET /cdn/", after=2_000),
+}
+
+
+@pytest.mark.parametrize("reset", PLACES.values(), ids=PLACES)
+def test_a_connection_that_was_reset_is_made_again(machine: Machine, hub: LocalHub, reset: Reset) -> None:
+    """
+    Torn down twice, wherever that happens, the download comes through.
+    """
+    content = bytes(range(256)) * 40
+    hub.put(REPO, f"{EDGE}/model.safetensors", content)
+    hub.faults.resets = [replace(reset, times=2)]
+
+    machine.download()
+
+    assert hub.faults.resets[0].times == 0
+    assert (machine.snapshot / "model.safetensors").read_bytes() == content
+    if reset.after is not None:  # and what came before is not asked for again
+        assert hub.ranges == ["bytes=2000-", "bytes=4000-"]
+
+
+@pytest.mark.parametrize("reset", PLACES.values(), ids=PLACES)
+def test_connections_that_are_reset_each_time_end_in_a_sentence(
+    machine: Machine, hub: LocalHub, reset: Reset
+) -> None:
+    """
+    The tries are counted, and the last tells that the transfer broke off.
+    """
+    hub.put(REPO, f"{EDGE}/model.safetensors", bytes(range(256)) * 400)
+    hub.faults.resets = [replace(reset)]
+
+    error = refused(machine)
+
+    assert error.reason == "broken"
+    assert "broke off" in str(error)
+    assert not (machine.snapshot / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://host:abc",
+        "http://[::1",
+        "http://user:SEK/RET@h",
+        "http://user:80/SEKRET@h",
+        "http://user:SEK?RET@h",
+        "http://user:SEK#RET@h",
+        "http://user:SEKRET",
+        "http://h/?key=SEK@RET",
+        "user:SEKRET@h",
+        "ftp://user:SEKRET@h",
+        "http://",
+        "http://a b",
+    ],
+)
+def test_an_address_that_is_none_is_said_without_its_password(machine: Machine, endpoint: str) -> None:
+    """
+    The Hub's client would break on it, or ask another host; and no part of the user's name and word is printed.
+    """
+    machine.hub.endpoint = endpoint
+
+    error = refused(machine)
+
+    assert error.reason == "unreachable"
+    assert "HF_ENDPOINT" in str(error)
+    for part in ("SEK", "RET", "user"):
+        assert part not in f"{error} {error.endpoint}"
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("socks5://user:SEKRET@127.0.0.1:1", "needs a package|cannot be reached"),
+        ("foo://user:SEKRET@127.0.0.1:1", "the address of its proxy cannot be used"),
+        ("http://user:SEK/RET@127.0.0.1:1", "the address of its proxy cannot be used"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_said(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, proxy: str, words: str
+) -> None:
+    """
+    The proxy is the next thing to look at, and its password is not repeated.
+    """
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    monkeypatch.setenv("NO_PROXY", "")
+
+    error = refused(machine)
+
+    assert error.reason == "unreachable"
+    assert re.search(words, str(error))
+    assert "SEK" not in str(error)
+
+
+def test_certificates_that_are_not_there_are_said(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    They are no fault of the cache's disk.
+    """
+    monkeypatch.setenv("SSL_CERT_FILE", str(machine.folder / "none.pem"))
+
+    error = refused(machine)
+
+    assert error.reason == "unreachable"
+    assert "SSL_CERT_FILE" in str(error)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff"], ids=["a folder", "no text"])
+def test_a_token_that_cannot_be_read_is_said(
+    machine: Machine, hub: LocalHub, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    """
+    Where the token's file cannot be read, the Hub is not asked without it.
+    """
+    file = machine.folder / "token"
+    file.mkdir() if content is None else file.write_bytes(content)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(file))
+
+    error = refused(machine)
+
+    assert (error.reason, hub.requests) == ("unsendable", [])
+    assert "HF_TOKEN_PATH" in str(error)

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from registry.errors import StoreError
 from registry.records import Head
 from registry.shelf import Shelf
 from registry.store.remembering import note_download, note_verification
@@ -276,3 +279,38 @@ def test_a_second_download_of_what_is_known_writes_nothing(
     assert note_download(downloaded(folder, status="here"), shelf) is None
     with Store.open() as store:
         assert len(store.checkpoints()) == 1
+
+
+AWKWARD = st.text(st.sampled_from("@/?#:[]%&= a1_"), max_size=4)
+
+
+@settings(max_examples=60)
+@given(before=AWKWARD, between=AWKWARD, after=AWKWARD, database=st.sampled_from(["db", "db?sslmode=disable"]))
+@example(before="", between="/", after="#pw", database="db")
+@example(before="top@", between="", after="pw", database="db")
+@example(before="", between="?", after="=x", database="db")
+@example(before="[", between="]@[", after="", database="db?password=a@sekret")
+def test_no_message_repeats_an_awkward_password(before: str, between: str, after: str, database: str) -> None:
+    """
+    Whatever stands in the password, and however the driver takes the URL apart, no word of it is told.
+    """
+    url = f"postgresql://me:{before}sekret{between}geheim{after}@127.0.0.1:1/{database}"
+
+    with pytest.raises(StoreError) as caught:
+        Store.open(url)
+
+    for word in ("sekret", "geheim"):
+        assert word not in f"{caught.value} {caught.value.store}"
+    assert caught.value.exit_code == 2
+
+
+def test_what_the_driver_says_is_told_where_it_holds_no_secret() -> None:
+    """
+    Of a plain URL host, database and reason are shown; user name, password and options are not.
+    """
+    with pytest.raises(StoreError) as caught:
+        Store.open("postgresql://somebody:sekret@127.0.0.1:1/team?sslmode=disable")
+
+    assert "The store postgresql://127.0.0.1:1/team cannot be reached" in str(caught.value)
+    assert "refused" in str(caught.value)
+    assert "somebody" not in caught.value.store
