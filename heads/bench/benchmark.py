@@ -1,0 +1,134 @@
+"""One benchmark, from a pipeline to its report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from heads.bench.measuring import Journal, measure
+from heads.bench.prompts import BenchPrompt
+from heads.bench.provenance import provenance
+from heads.bench.report import report_of
+from heads.bench.sweep import best_fixed, candidates
+from heads.bench.systems import PLAIN, CascadeSystem, Sampling, System, systems_of
+from heads.cascade import Cascade
+from heads.prompt import prompt_ids
+from heads.runtime import load_registered_head
+from registry.chains import resolve
+from registry.errors import NoChainError, NotInstalledError, UsageError
+
+if TYPE_CHECKING:
+    from registry.pipeline import Pipeline
+
+SWEPT_PROMPTS: Final = 2
+Told = Callable[[str], None]
+Bar = Callable[[int, str], AbstractContextManager[Told]]
+
+
+def _silent(_total: int, _what: str) -> AbstractContextManager[Told]:
+    return nullcontext(lambda _: None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """What is to be measured.
+
+    prompts, sampling: The same for every system.
+    modes: Which systems, by name; None is all. Plain decoding is always among them.
+    repeats: How often each system sees each prompt.
+    advised: Options of `generate` for the modes in which heads advise.
+    journal: A file that holds what was measured until the report is whole, or None.
+    bar: Opens a progress bar of so many steps, called so.
+    """
+
+    prompts: Sequence[BenchPrompt]
+    sampling: Sampling
+    modes: Sequence[str] | None = None
+    repeats: int = 3
+    advised: dict[str, Any] = field(default_factory=dict)
+    journal: Path | None = None
+    bar: Bar = _silent
+
+    def run(
+        self, pipeline: Pipeline, *, device: str | None = None, dtype: str | None = None
+    ) -> dict[str, Any]:
+        """Load the chain, measure, and report.
+
+        Raises:
+            SpecregError: the chain cannot be loaded, a mode is unknown, or the journal is of another run.
+        """
+        cascade = pipeline.load(device=device, dtype=dtype)
+        ids = [prompt_ids(one.text, cascade.tokenizer, vocab_size=cascade.vocab_size) for one in self.prompts]
+        systems = self._wanted(systems_of(cascade, _direct(pipeline, cascade), options=self.advised))
+        facts = provenance(cascade)
+        document = {
+            "models": list(pipeline.models),
+            "heads": [head.name for head in pipeline.heads],
+            "provenance": facts,
+            "prompts": [{"name": one.name, "category": one.category} for one in self.prompts],
+            "sampling": vars(self.sampling),
+            "repeats": self.repeats,
+        }
+        plan = document | {"modes": [system.mode for system in systems], "advised": self.advised}
+        plan["provenance"] = {name: value for name, value in facts.items() if name != "measured_at"}
+        journal = Journal(self.journal, plan)
+        done = False
+        try:
+            systems = self._swept(systems, ids, journal)
+            with self.bar(len(systems) * len(ids) * self.repeats, "measuring") as told:
+                measure(systems, ids, self.sampling, journal, repeats=self.repeats, told=told)
+            done = True
+        finally:
+            journal.close(done=done)
+        document["systems"] = report_of(systems, journal.rows, greedy=self.sampling.temperature == 0)
+        return document
+
+    def _wanted(self, systems: Sequence[System]) -> list[System]:
+        known = [system.mode for system in systems]
+        for mode in self.modes or ():
+            if mode not in known:
+                raise UsageError(f"{mode!r} is no way to decode this chain; there are {', '.join(known)}.")
+        wanted = set(known if self.modes is None else [PLAIN, *self.modes])
+        return [system for system in systems if system.mode in wanted]
+
+    def _swept(
+        self, systems: Sequence[System], ids: Sequence[Sequence[int]], journal: Journal
+    ) -> list[System]:
+        """The systems, those of fixed length with their best ones."""
+        found: list[System] = []
+        for system in systems:
+            if not isinstance(system, CascadeSystem) or not system.mode.endswith(":fixed"):
+                found.append(system)
+                continue
+            known = journal.settings.get(system.mode)
+            if known is None:
+                count = len(list(candidates(len(system.cascade.heads))))
+                with self.bar(count, f"lengths for {system.mode}") as told:
+                    best = best_fixed(system, ids[:SWEPT_PROMPTS], self.sampling, tried=partial(told, ""))
+                known = best.settings
+                journal.settle(system.mode, known)
+            found.append(CascadeSystem(mode=system.mode, cascade=system.cascade, settings=known))
+        return found
+
+
+def _direct(pipeline: Pipeline, cascade: Cascade) -> Cascade | None:
+    """The chain's first and last model alone, where the catalog has a head from one to the other and it is here."""
+    if len(cascade.models) < 3:
+        return None
+    shelf = pipeline.shelf
+    try:
+        chain = resolve(shelf.catalog, pipeline.models[0], pipeline.target, length=2)
+        head = load_registered_head(shelf, chain.heads[0]).to(cascade.models[0].device)
+    except (NoChainError, NotInstalledError):
+        return None
+    ends = (0, -1)
+    return Cascade(
+        [cascade.models[end] for end in ends],
+        [head],
+        cascade.tokenizer,
+        names=[cascade.names[end] for end in ends],
+    )

@@ -1,0 +1,119 @@
+"""A benchmark's figures, drawn from its JSON: speed by way of decoding, acceptance by position, a round's time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from registry.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PEERS: Final = frozenset({"plain", "generate", "assisted"})
+OURS, THEIRS, INK, FAINT = "#0969da", "#8c959f", "#24292f", "#d0d7de"
+PARTS: Final = ("#0a3069", "#0969da", "#54aeff", "#b6e3ff")
+
+
+def draw(report: dict[str, Any], path: Path) -> None:
+    """Draw all three figures side by side into an SVG, PNG or PDF file.
+
+    Raises:
+        UsageError: matplotlib is not installed, or the file cannot be written.
+    """
+    try:
+        import matplotlib as mpl  # noqa: PLC0415 - only figures need it
+        from matplotlib.figure import Figure  # noqa: PLC0415
+    except ImportError as error:
+        raise UsageError('Figures need matplotlib: pip install "specreg[figures]".') from error
+    with mpl.rc_context(
+        {"svg.hashsalt": "specreg", "font.size": 9, "text.color": INK, "axes.edgecolor": FAINT}
+    ):
+        figure = Figure(figsize=(13, 4.2), layout="constrained")
+        speed, positions, time = figure.subplots(1, 3, width_ratios=(1.3, 1, 1.3))
+        _speeds(speed, report)
+        _positions(positions, report)
+        _times(time, report)
+        for axes in (speed, positions, time):
+            axes.spines[["top", "right"]].set_visible(False)
+        try:
+            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path} cannot be drawn: {error}. Name a .svg, .png or .pdf file.") from error
+
+
+def _speeds(axes: Axes, report: dict[str, Any]) -> None:
+    systems = report["systems"]
+    places = range(len(systems))
+    speeds = [one["tokens_per_second"] for one in systems]
+    middle = [speed["median"] for speed in speeds]
+    spread = [
+        [speed["median"] - speed["low"] for speed in speeds],
+        [speed["high"] - speed["median"] for speed in speeds],
+    ]
+    axes.barh(
+        places,
+        middle,
+        xerr=spread,
+        color=[THEIRS if one["mode"] in PEERS else OURS for one in systems],
+        error_kw={"ecolor": INK, "elinewidth": 0.8},
+    )
+    for place, one, high in zip(places, systems, [speed["high"] for speed in speeds], strict=True):
+        ratio = one["speedup_over_plain"]
+        axes.annotate(
+            f" {ratio:.2f}x" if ratio else "", (high, place), va="center", fontsize=8, annotation_clip=False
+        )
+    axes.set_yticks(places, [one["mode"] for one in systems])
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.set_xlabel("tokens per second: median, lowest and highest repeat")
+    axes.set_title("Speed", loc="left", weight="bold")
+
+
+def _positions(axes: Axes, report: dict[str, Any]) -> None:
+    longest = max(
+        (one for one in report["systems"] if one["acceptance_by_position"]), key=_depth, default=None
+    )
+    if longest is not None:
+        for edge, shares in enumerate(longest["acceptance_by_position"]):
+            label = f"{longest['models'][edge]} to {longest['models'][edge + 1]}"
+            axes.plot(range(1, len(shares) + 1), shares, marker="o", color=PARTS[edge % 4], label=label)
+        axes.legend(frameon=False, loc="lower left")
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("place in the proposal")
+    axes.set_ylabel("kept, of those proposed")
+    axes.set_title(f"Acceptance, {longest['mode'] if longest else 'none'}", loc="left", weight="bold")
+
+
+def _depth(system: dict[str, Any]) -> tuple[int, float]:
+    return len(system["models"]), system["tokens_per_second"]["median"]
+
+
+def _times(axes: Axes, report: dict[str, Any]) -> None:
+    systems = [one for one in report["systems"] if one["shares"]]
+    per_token = [1e3 * one["seconds"] / one["tokens"] for one in systems]
+    left = [0.0] * len(systems)
+    names = report["models"]
+    parts = [(name, PARTS[index % 4], _of_model(systems, name)) for index, name in enumerate(reversed(names))]
+    parts += [("heads", "#8250df", [one["shares"]["heads"] for one in systems])]
+    parts += [("all else", FAINT, [one["shares"]["other"] for one in systems])]
+    for name, colour, shares in parts:
+        widths = [share * whole for share, whole in zip(shares, per_token, strict=True)]
+        axes.barh(range(len(systems)), widths, left=left, color=colour, label=name)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    axes.set_yticks(range(len(systems)), [one["mode"] for one in systems])
+    axes.invert_yaxis()
+    axes.legend(frameon=False, loc="lower right", fontsize=8)
+    axes.set_xlabel("milliseconds per token")
+    axes.set_title("Where the time goes", loc="left", weight="bold")
+
+
+def _of_model(systems: list[dict[str, Any]], name: str) -> list[float]:
+    return [
+        sum(
+            share
+            for model, share in zip(one["models"], one["shares"]["forwards"], strict=True)
+            if model == name
+        )
+        for one in systems
+    ]

@@ -1,0 +1,154 @@
+"""`specreg bench`: ways to decode the same text, side by side."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from registry.cli.options import with_catalog, with_narrowing
+from registry.cli.printing import print_json, print_table
+from registry.errors import UsageError
+
+
+@click.command(
+    epilog="Example: specreg bench pico-little pico-target --category python --limit 2 --repeats 1"
+)
+@click.argument("source")
+@click.argument("target")
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench. Default: a small set of our own.",
+)
+@click.option("--category", "categories", multiple=True, help="Only prompts of it; may be repeated.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N prompts.")
+@click.option("--modes", metavar="MODE,...", help="Only these ways to decode; `plain` is always among them.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, metavar="N")
+@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--top-k", type=int, default=0, show_default=True, help="0 keeps all tokens.")
+@click.option("--top-p", type=float, default=1.0, show_default=True)
+@click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True, metavar="N")
+@click.option("--min-draft", type=click.IntRange(min=1), help="Where heads advise.")
+@click.option("--max-draft", type=click.IntRange(min=1), help="Where heads advise.")
+@click.option("--threshold", type=float, help="Where heads advise.")
+@click.option(
+    "--json",
+    "out",
+    metavar="FILE",
+    help="Write the report there as JSON; '-' is standard output, and nothing else.",
+)
+@click.option(
+    "--figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw it: .svg, .png or .pdf."
+)
+@click.option("--device", help="As torch names it. Default: the first GPU, else the CPU.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]))
+@with_narrowing
+@with_catalog
+def bench(source: str, target: str, **options: Any) -> None:
+    """Measure the chain from SOURCE to TARGET against TARGET alone, transformers' assisted generation, and itself.
+
+    Every way to decode takes its turn on every prompt, in one run. `fixed` is the best of a sweep of fixed lengths,
+    `heads` drafts as the heads advise, `heuristic` and `top-head` as `decode` has them; `two` are the last two
+    models, `three` the last three, `direct` SOURCE and TARGET alone. With --json FILE a run that was broken off goes
+    on where it was. Ends with 1 when greedy text in float32 differs from plain decoding's.
+    """
+    import json
+
+    from heads.bench.benchmark import Benchmark
+    from heads.bench.prompts import chosen, own_prompts, read_prompts
+    from heads.bench.systems import Sampling
+    from registry.files.wholefile import put_whole
+    from registry.pipeline import resolve_pipeline
+
+    prompts = own_prompts() if options["prompts"] is None else read_prompts(options["prompts"])
+    pipeline = resolve_pipeline(
+        source,
+        target,
+        length=options["length"],
+        via=options["via"] or None,
+        run=options["run"],
+        catalog=options["catalog"],
+    )
+    out = None if options["out"] in {None, "-"} else Path(options["out"])
+    advised = {name: options[name] for name in ("min_draft", "max_draft", "threshold")}
+    report = Benchmark(
+        prompts=chosen(prompts, categories=options["categories"], limit=options["limit"]),
+        sampling=Sampling(
+            **{name: options[name] for name in ("max_new_tokens", "temperature", "top_k", "top_p")}
+        ),
+        modes=options["modes"].split(",") if options["modes"] else None,
+        repeats=options["repeats"],
+        advised={name: value for name, value in advised.items() if value is not None},
+        journal=None if out is None else out.with_name(f"{out.name}.journal"),
+        bar=_bar,
+    ).run(pipeline, device=options["device"], dtype=options["dtype"])
+    if out is not None:
+        try:
+            put_whole((json.dumps(report, indent=2) + "\n").encode(), out)
+        except OSError as error:
+            raise UsageError(f"{out} cannot be written: {error.strerror}. Name another file.") from error
+    if options["figure"] is not None:
+        from heads.bench.drawing import draw
+
+        draw(report, options["figure"])
+    if options["out"] == "-":
+        print_json(report)
+    else:
+        _print(report)
+    wrong = [one["mode"] for one in report["systems"] if one["mismatched_tokens"]]
+    if wrong and set(report["provenance"]["dtype"]) == {"float32"}:
+        click.echo(f"specreg: {', '.join(wrong)} differ from plain decoding.", err=True)
+        raise click.exceptions.Exit(1)
+
+
+@contextmanager
+def _bar(total: int, what: str) -> Iterator[Callable[[str], None]]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda mode: progress.update(task, advance=1, description=f"{what} {mode}".rstrip())
+
+
+def _print(report: dict[str, Any]) -> None:
+    """A line for each way to decode."""
+    header = (
+        "mode",
+        "tokens/s",
+        "low",
+        "high",
+        "x plain",
+        "tokens/forward",
+        "acceptance",
+        "lengths",
+        "mismatched",
+    )
+    print_table(header, [_line(one) for one in report["systems"]])
+
+
+def _line(one: dict[str, Any]) -> list[str]:
+    speed = one["tokens_per_second"]
+    acceptance = [f"{share:.2f}" for share in one["acceptance"] or () if share is not None]
+    drafted = one["settings"].get("max_draft") if one["mode"].endswith(":fixed") else None
+    return [
+        one["mode"],
+        f"{speed['median']:.1f}",
+        f"{speed['low']:.1f}",
+        f"{speed['high']:.1f}",
+        f"{one['speedup_over_plain']:.2f}",
+        f"{one['tokens_per_target_forward']:.2f}",
+        " ".join(acceptance) or "-",
+        " ".join(map(str, drafted)) if drafted else "-",
+        "-" if one["mismatched_tokens"] is None else str(one["mismatched_tokens"]),
+    ]

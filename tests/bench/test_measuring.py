@@ -1,0 +1,160 @@
+"""Every system in turn on every prompt, kept as it comes, and what the rows say."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heads import Cascade
+from heads.bench.drawing import draw
+from heads.bench.measuring import Journal, measure
+from heads.bench.report import report_of
+from heads.bench.sweep import best_fixed, candidates
+from heads.bench.systems import CascadeSystem, Sampling, System, systems_of
+from registry.errors import UsageError
+from tests.heads.models import chain, random_head
+
+PROMPTS = [[3, 1, 4, 1, 5], [2, 7, 1, 8]]
+SAMPLING = Sampling(max_new_tokens=12)
+PLAN = {"of": "this test"}
+
+
+@pytest.fixture(scope="module")
+def systems() -> list[System]:
+    """Three tiny models, and the first and last of them, as every system there is."""
+    models = chain(count=3)
+    cascade = Cascade(models, [random_head(seed=1), random_head(seed=2)], names=["little", "draft", "target"])
+    direct = Cascade([models[0], models[2]], [random_head(seed=3)], names=["little", "target"])
+    return systems_of(cascade, direct, options={"max_draft": 4})
+
+
+def test_a_chain_of_three_is_run_in_every_way(systems: list[System]) -> None:
+    """
+    Plain decoding, transformers' own two, and each part of the chain with each schedule.
+    """
+    parts = [f"{part}:{way}" for part in ("two", "direct") for way in ("heads", "heuristic", "fixed")]
+    three = [f"three:{way}" for way in ("heads", "top-head", "heuristic", "fixed")]
+
+    assert sorted(system.mode for system in systems) == sorted(
+        ["plain", "generate", "assisted", *parts, *three]
+    )
+
+
+def test_all_of_them_say_the_same_and_tell_what_they_did(systems: list[System], tmp_path: Path) -> None:
+    """
+    Greedy, no system differs from plain decoding in a token; forwards, acceptance and shares add up.
+    """
+    journal = Journal(None, PLAN)
+    measure(systems, PROMPTS, SAMPLING, journal, repeats=2)
+
+    found = {one["mode"]: one for one in report_of(systems, journal.rows, greedy=True)}
+
+    assert {one["mismatched_tokens"] for one in found.values()} == {0}
+    assert found["plain"]["forwards"] == [2 * len(PROMPTS) * 12]
+    assert found["plain"]["tokens_per_target_forward"] == found["plain"]["speedup_over_plain"] == 1.0
+    assert found["generate"]["forwards"] == found["plain"]["forwards"]
+    assert found["assisted"]["forwards"][1] < found["plain"]["forwards"][0]
+    assert found["assisted"]["acceptance"] is None
+    three = found["three:heads"]
+    assert all(0 < share <= 1 for share in three["acceptance"])
+    assert three["acceptance_by_position"][1][0] > 0
+    assert sum(three["shares"]["forwards"]) + three["shares"]["heads"] + three["shares"]["other"] == (
+        pytest.approx(1.0)
+    )
+    assert three["shares"]["heads"] > 0
+    assert found["three:fixed"]["shares"]["heads"] == 0
+    speed = three["tokens_per_second"]
+    assert speed["low"] <= speed["median"] <= speed["high"]
+
+    picture = tmp_path / "figure.svg"
+    draw({"models": ["little", "draft", "target"], "systems": list(found.values())}, picture)
+    assert picture.read_text().lstrip().startswith("<?xml")
+
+
+def test_systems_take_turns(systems: list[System]) -> None:
+    """
+    Each time around another system begins, so that none always runs on a machine warmed or tired by the same one.
+    """
+    journal = Journal(None, PLAN)
+    measure(systems[:3], PROMPTS, Sampling(max_new_tokens=1), journal, repeats=1)
+
+    modes = [row.mode for row in journal.rows]
+    assert [modes[0], modes[3]] == [systems[0].mode, systems[1].mode]
+    assert sorted(modes[:3]) == sorted(modes[3:])
+
+
+class PowerCutError(Exception):
+    """The machine went down."""
+
+
+def test_what_was_broken_off_goes_on(systems: list[System], tmp_path: Path) -> None:
+    """
+    After an end in the middle, and a line half written, only what is missing is measured, and swept lengths stay.
+    """
+    path = tmp_path / "out.json.journal"
+    journal = Journal(path, PLAN)
+    journal.settle("two:fixed", {"schedule": "fixed", "max_draft": [3]})
+    count = itertools.count(1)
+
+    def told(_: str) -> None:
+        if next(count) == 4:
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        measure(systems[:3], PROMPTS, SAMPLING, journal, repeats=1, told=told)
+    journal.close(done=False)
+    with path.open("a") as file:
+        file.write('{"mode": "plain", "pro')
+
+    again = Journal(path, PLAN)
+    assert len(again.rows) == 4
+    assert again.settings == {"two:fixed": {"schedule": "fixed", "max_draft": [3]}}
+    kept = [row.run.seconds for row in again.rows]
+    measure(systems[:3], PROMPTS, SAMPLING, again, repeats=1)
+    assert len(again.rows) == 6
+    assert [row.run.seconds for row in again.rows[:4]] == kept
+    again.close(done=True)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", ['{"of": "another"}\n', "no json\n", '{"of": "this test"}\n{"odd": 1}\n'])
+def test_a_journal_of_something_else_is_left_alone(content: str, tmp_path: Path) -> None:
+    """
+    Rows of other prompts, options or versions are not mixed in: the file is named and stays as it was.
+    """
+    path = tmp_path / "journal"
+    path.write_text(content)
+
+    with pytest.raises(UsageError, match="journal"):
+        Journal(path, PLAN)
+    assert path.read_text() == content
+
+
+def test_the_sweep_takes_the_fastest_lengths(systems: list[System]) -> None:
+    """
+    Of all lengths tried the one with the most tokens per second is kept, one per edge, none below the edge under it.
+    """
+    assert len(list(candidates(1))) == 7
+    assert all(list(lengths) == sorted(lengths) for lengths in candidates(2))
+    fixed = next(system for system in systems if system.mode == "three:fixed")
+    assert isinstance(fixed, CascadeSystem)
+    speeds: dict[tuple[int, ...], float] = {}
+
+    class Watched(CascadeSystem):
+        def run(self, *given: Any, **named: Any) -> Any:
+            run = super().run(*given, **named)
+            lengths = tuple(self.settings["max_draft"])
+            speeds[lengths] = speeds.get(lengths, 0.0) + run.seconds
+            return run
+
+    watched = Watched(mode=fixed.mode, cascade=fixed.cascade, settings={})
+    best = best_fixed(watched, PROMPTS, replace(SAMPLING, max_new_tokens=8))
+
+    assert set(speeds) == set(candidates(2))
+    assert tuple(best.settings["max_draft"]) == min(speeds, key=lambda lengths: speeds[lengths])
+    assert json.dumps(best.settings)
