@@ -48,6 +48,7 @@ def test_holds_catalog_lock_types_and_family(wheel: Path) -> None:
         "registry/catalog.lock",
         "registry/py.typed",
         "registry/store/migrations/env.py",
+        "heads/bench/prompts.jsonl",
         "registry/store/migrations/versions/r0001_tables.py",
         "heads/py.typed",
         "heads/pico/pico-target/model.safetensors",

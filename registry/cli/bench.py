@@ -15,9 +15,7 @@ from registry.cli.printing import print_json, print_table
 from registry.errors import UsageError
 
 
-@click.command(
-    epilog="Example: specreg bench pico-little pico-target --category python --limit 2 --repeats 1"
-)
+@click.command(epilog="Example: specreg bench pico-little pico-target --category python --limit 2")
 @click.argument("source")
 @click.argument("target")
 @click.option(
