@@ -29,7 +29,11 @@ SECTIONS = {
     for section in re.split(r"^##+ ", README, flags=re.MULTILINE)[1:]
 }
 COMMANDS = [line for lines in SECTIONS.values() for line in lines]
-EVERYDAY = {title: lines for title, lines in SECTIONS.items() if lines and title != "Start"}
+EVERYDAY = {
+    title: found
+    for title, lines in SECTIONS.items()
+    if (found := [line for line in lines if line.startswith("specreg ")])
+}
 SET_UP = [line for line in COMMANDS if line.startswith("python3 -m venv")]
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 PUBLISHED = "ArcticHuaji/specdecpp-acc-heads"
