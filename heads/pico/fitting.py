@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from transformers import LlamaForCausalLM
+from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,22 +37,22 @@ class Schedule:
 
 
 def fit(
-    model: LlamaForCausalLM,
+    model: nn.Module,
     batch: Callable[[], torch.Tensor],
     loss: Callable[[torch.Tensor, float], torch.Tensor],
     schedule: Schedule,
     *,
     name: str,
 ) -> None:
-    """Train in place: Muon for the matrices, AdamW for embeddings and norms, bf16 autocast.
+    """Train in place: Muon for the matrices of the blocks, AdamW for all else, bf16 autocast.
 
     Args:
         batch: Gives (size, length + 1) token ids.
         loss: From such ids and the progress (0..1) to a scalar.
         name: What the lines on stderr call it, one for every fiftieth step.
     """
-    matrices = [p for key, p in model.named_parameters() if p.ndim == 2 and "embed" not in key]
-    rest = [p for key, p in model.named_parameters() if p.ndim != 2 or "embed" in key]
+    matrices = [p for key, p in model.named_parameters() if p.ndim == 2 and ".layers." in key]
+    rest = [p for key, p in model.named_parameters() if p.ndim != 2 or ".layers." not in key]
     optimizers = [
         torch.optim.Muon(
             matrices, lr=schedule.rate, weight_decay=schedule.weight_decay, adjust_lr_fn="match_rms_adamw"

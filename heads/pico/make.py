@@ -2,7 +2,7 @@
 
 Six steps, each leaving its result in the work folder and skipped where that result stands: corpus, target,
 draft, little, heads, family. The last stores all of it beside this file, or under `--out`;
-`specreg lock catalog.yaml` then records the digests.
+`specreg lock catalog.yaml --local` then records the digests.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from heads.labels import Examples, acceptance_examples
 from heads.pico.corpus import PACKAGES_MB, read_corpus
-from heads.pico.distil import distillation_loss, language_loss
+from heads.pico.distil import Student, distillation_loss, language_loss
 from heads.pico.fitting import Schedule, fit
 from heads.pico.growth import doubled, new_model, selected
 from heads.pico.judge import agreement, distinct_ngrams, head_quality, nats_per_token
@@ -103,12 +103,13 @@ class Family:
         if (folder / EVALUATION).exists():
             return
         recipe = self.recipe
+        lesson = recipe.lesson(source, target)
         _say(f"{source} -> {target}: labels")
         windows = self._windows(4, length=recipe.label_length - 1)
-        train = self._examples(source, target, windows.batch(recipe.label_windows, library_share=0.5), seed=4)
+        train = self._examples(source, target, windows.batch(lesson.windows, library_share=0.5), seed=4)
         held_out = self._examples(source, target, self._held_out(recipe.label_length - 1), seed=5)
         _say(f"{source} -> {target}: training on {len(train)} positions")
-        training = HeadTraining(epochs=recipe.head_epochs, learning_rate=recipe.head_rate)
+        training = HeadTraining(epochs=lesson.epochs, learning_rate=recipe.head_rate)
         head = train_head(train, held_out, folder, training=training)
         quality = head_quality(head, held_out, mismatch_weight=training.mismatch_weight)
         _write_json(
@@ -128,7 +129,7 @@ class Family:
                 "held_out_nats_per_token": per_token,
                 "held_out_nats_per_byte": per_token / bytes_per_token,
                 "on": "files of the standard library that no model of the family was trained on",
-                "corpus": facts,
+                **json.loads((self.work / name / EVALUATION).read_text()),
             }
             if name == "pico-target":
                 report["distinct_4grams_of_samples"] = distinct_ngrams(samples.tolist())
@@ -149,19 +150,21 @@ class Family:
         self, teacher_name: str, layers: tuple[int, ...], schedule: Schedule, *, seed: int
     ) -> LlamaForCausalLM:
         teacher = self._load(teacher_name)
-        student = selected(teacher, layers)
+        student = Student(selected(teacher, layers))
         name = f"{len(layers)} of {teacher_name}"
-        loss = distillation_loss(student, teacher)
+        loss = distillation_loss(student, teacher, foresight=self.recipe.foresight)
         windows = self._windows(seed)
         batch = partial(windows.batch, schedule.batch, library_share=self.recipe.distil_library_share)
         fit(student, batch, loss, schedule, name=name)
-        return student
+        return student.model
 
     def _store(self, model: LlamaForCausalLM, name: str) -> None:
         """bf16, with its tokenizer, under its final name only when whole."""
         staged = self.work / f".{name}"
         model.bfloat16().save_pretrained(staged)
         self._tokenizer().save_pretrained(staged)
+        corpus = json.loads((self.work / "corpus.json").read_text())
+        _write_json(staged / EVALUATION, {"trained_on": corpus})
         for path in staged.iterdir():
             path.chmod(0o644)
         _replace(staged, self.work / name)

@@ -105,13 +105,15 @@ def test_neighbours_accept_each_other(edge: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("edge", EDGES, ids="--to--".join)
-def test_every_head_tells_acceptance_better_than_chance(edge: tuple[str, str]) -> None:
+def test_every_head_foresees_acceptance(edge: tuple[str, str]) -> None:
     """
-    AUC on held-out text is well above one half, and the numbers are calibrated once the weight is out.
+    AUC on held-out text is at least 0.70, past what the source's own row tells, and the numbers are calibrated once
+    the weight is out.
     """
     report = evaluation(head_folder(edge))
 
-    assert report["auc"] >= 0.6
+    assert report["auc"] >= 0.70
+    assert all(report["auc"] >= untrained["auc"] + 0.02 for untrained in report["baselines"].values())
     assert report["ece_unweighted"] <= 0.05
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import LlamaForCausalLM
 
-from heads.pico.distil import distillation_loss
+from heads.pico.distil import Student, distillation_loss
 from heads.pico.fitting import Schedule, fit
 from heads.pico.growth import doubled, new_model, selected
 
@@ -47,23 +47,27 @@ def test_selecting_takes_the_blocks_asked_for() -> None:
 
 def test_distilling_brings_the_rows_together() -> None:
     """
-    A minute's part of distillation lowers both its measures: divergence at the start, variation at the end.
+    A few seconds of distillation lower the divergence of the rows, and the probe learns to tell what was thought.
     """
     teacher = small().eval()
     with torch.no_grad():
         teacher.model.embed_tokens.weight.mul_(40)
     torch.manual_seed(3)
-    student = new_model(layers=1, width=16, inner=32, heads=1, vocab=32, positions=32)
-    loss = distillation_loss(student, teacher)
+    student = Student(new_model(layers=2, width=16, inner=32, heads=1, vocab=32, positions=32))
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, 32, (4, 17), generator=generator)
-    before = [loss(ids, progress).item() for progress in (0.0, 1.0)]
+    losses = [distillation_loss(student, teacher, foresight=weight) for weight in (0.0, 1.0)]
 
-    fit(student, lambda: ids, loss, Schedule(minutes=0.05, rate=1e-2), name="student")
+    def measured() -> tuple[float, float]:
+        divergence, both = (loss(ids, 0.0).item() for loss in losses)
+        return divergence, both - divergence
 
-    after = [loss(ids, progress).item() for progress in (0.0, 1.0)]
+    before = measured()
+    fit(student, lambda: ids, losses[1], Schedule(minutes=0.06, rate=1e-2), name="student")
+
+    after = measured()
     assert after[0] < 0.8 * before[0]
-    assert after[1] < 0.9 * before[1]
+    assert after[1] < 0.5 * before[1]
 
 
 def test_the_rate_rises_stays_and_falls() -> None:

@@ -12,9 +12,10 @@ import heads.pico.make as making
 from heads.pico.corpus import Corpus, read_corpus
 from heads.pico.fitting import Schedule
 from heads.pico.make import EDGES, MODELS, Family
-from heads.pico.recipe import Recipe, Stage
+from heads.pico.recipe import Lesson, Recipe, Stage
 from heads.pico.tokens import Windows, encode, held_out_windows, train_tokenizer
 
+LESSON = Lesson(windows=32, epochs=2.0)
 SMALL = replace(
     Recipe(),
     width=32,
@@ -31,7 +32,9 @@ SMALL = replace(
     little_layers=(0,),
     little=Schedule(minutes=0.02, rate=1e-2),
     label_length=32,
-    label_windows=32,
+    little_to_draft=LESSON,
+    draft_to_target=LESSON,
+    little_to_target=LESSON,
     judge_windows=4,
     prompt_tokens=16,
     new_tokens=16,
