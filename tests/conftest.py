@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,3 +74,12 @@ def specreg(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         return Outcome(code=int(ended.value.code or 0), out=out, err=err)
 
     return run
+
+
+@pytest.fixture
+def small_heap() -> Iterator[None]:
+    """The collector passes over what earlier tests left, which would be most of what is timed."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

@@ -252,6 +252,7 @@ MUTATIONS: tuple[Callable[[random.Random, bytes], bytes], ...] = (
 )  # fmt: skip
 
 
+@pytest.mark.usefixtures("small_heap")
 def test_no_mutated_header_is_read_as_something_else(
     times: Callable[[int, int], int], figure: Callable[[int, str], None]
 ) -> None:

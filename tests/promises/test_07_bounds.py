@@ -78,6 +78,7 @@ def padded(size: int) -> bytes:
     ],
     ids=["header of 1 MiB", "4,096 tensors", "rank 8"],
 )
+@pytest.mark.usefixtures("small_heap")
 def test_each_bound_holds_where_it_is_said_to(within: bytes, past: bytes) -> None:
     """
     What is at the bound is read, and one more is refused within a second.

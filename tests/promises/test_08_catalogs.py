@@ -280,6 +280,7 @@ def test_words_that_yaml_reads_in_several_ways_are_refused(figure: Figure) -> No
     figure(8, f"0 of {tried} values of another type than they look accepted")
 
 
+@pytest.mark.usefixtures("small_heap")
 def test_a_large_catalog_loads(figure: Figure, times: Times) -> None:
     """
     A hundred thousand heads, in time and memory that grow with the file.

@@ -198,6 +198,7 @@ def bombs() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", bombs())
+@pytest.mark.usefixtures("small_heap")
 def test_bomb_costs_little(kind: str) -> None:
     """A small text that grows in a careless reader costs this one next to nothing."""
     text = bombs()[kind]
