@@ -171,6 +171,7 @@ class LocalHub:
 class _Handler(BaseHTTPRequestHandler):
     local: LocalHub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two sends: the second would wait 40 ms for the first
 
     def do_HEAD(self) -> None:
         self._answer()
