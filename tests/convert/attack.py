@@ -47,7 +47,10 @@ def attack(folder: Path, sandbox: Sandbox) -> Outcome:
 
 
 def peak_bytes() -> int:
-    """The most memory this process has held so far."""
+    """The most memory this process has held so far, as this program: Linux's maxrss counts what it was before."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
