@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from heads.anatomy import require_eval
 from heads.configured import options_of
+from heads.engines.choice import Engine, engine_for, head_for, level_for, read_engine
 from heads.fitting import check_heads, check_length, shared_vocabulary
 from heads.generation import Generation, LevelReport
 from heads.head import AcceptancePredictionHead
 from heads.law import adjustments_of, rule_of
-from heads.level import ModelLevel, require_eval
+from heads.level import Level
 from heads.prompt import Prompt, prompt_ids
 from heads.rounds import Edge, Rounds, Tally
 from heads.settings import PerEdgeFloat, PerEdgeInt, Settings, read_settings
@@ -47,6 +49,11 @@ class Cascade:
         tokenizer: The tokenizer all models share; without it prompts are token ids, and output layers that
             differ by 512 rows or less are cut to the narrowest.
         names: What reports call the models.
+        engine: How the models are run: 'eager', 'captured' (graphs recorded over a cache of fixed size) or 'fused'
+            (captured, of kernels that torch.compile makes); None is captured on a GPU and eager elsewhere.
+
+    Attributes:
+        engines: Of each model.
 
     Raises:
         IncompatibleError: a head, a vocabulary or a model's mode does not fit.
@@ -60,6 +67,7 @@ class Cascade:
         tokenizer: PreTrainedTokenizerBase | None = None,
         *,
         names: Sequence[str] | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.models = tuple(models)
         if not self.models:
@@ -85,9 +93,13 @@ class Cascade:
         size = len(tokenizer) if tokenizer is not None else None
         self.vocab_size = shared_vocabulary(self.models, self.names, size)
         self._busy = threading.Lock()
+        asked = read_engine(engine)
+        self.engines = tuple(engine_for(model, asked) for model in self.models)
         self._levels = [
-            ModelLevel(model, name=name) for model, name in zip(self.models, self.names, strict=True)
+            level_for(model, name=name, engine=kind, top=model is self.models[-1])
+            for model, name, kind in zip(self.models, self.names, self.engines, strict=True)
         ]
+        self._advisers = [head_for(head, kind) for head, kind in zip(self.heads, self.engines, strict=False)]
 
     def generate(
         self,
@@ -186,7 +198,7 @@ class Cascade:
     @torch.inference_mode()
     def _run(self, ids: list[int], settings: Settings, ending: Ending, stream: Stream) -> Generation:
         for level in self._levels:
-            level.begin()
+            level.begin(len(ids) + settings.max_new_tokens)
         rounds = Rounds(
             levels=self._levels,
             edges=self._edges(settings),
@@ -218,7 +230,7 @@ class Cascade:
                 heuristic=settings.heuristic,
             )
             for head, least, most, threshold in zip(
-                self.heads, settings.min_draft, settings.max_draft, settings.threshold, strict=True
+                self._advisers, settings.min_draft, settings.max_draft, settings.threshold, strict=True
             )
         ]
 
@@ -259,7 +271,7 @@ def decode(
     return tokens, "length"
 
 
-def _report(level: ModelLevel, tally: Tally | None) -> LevelReport:
+def _report(level: Level, tally: Tally | None) -> LevelReport:
     return LevelReport(
         model=level.name,
         forwards=level.forwards,

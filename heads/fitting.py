@@ -7,8 +7,8 @@ from typing import Final
 
 from transformers import PreTrainedModel
 
+from heads.anatomy import hidden_size, max_positions, output_rows, rope_switch
 from heads.head import AcceptancePredictionHead
-from heads.level import hidden_size, max_positions, output_rows, rope_switch
 from registry.errors import GenerationError, IncompatibleError
 
 MAX_PADDING_ROWS: Final = 512  # how much two output layers over one vocabulary may differ by padding alone

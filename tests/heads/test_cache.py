@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from heads.cascade import decode
-from heads.level import Fed, ModelLevel
+from heads.engines.eager import EagerLevel
+from heads.level import Fed
 from heads.rounds import Edge, Rounds
 from heads.sampling import Greedy, Seeded, Warped
 from heads.stopping import Ending
@@ -18,19 +20,19 @@ from tests.heads.models import VOCAB, chain, random_head
 PROMPT = [7, 3, 11, 2]
 
 
-class Witness(ModelLevel):
+class Witness(EagerLevel):
     """Reads the whole text anew at every forward and compares."""
 
     def __init__(self, model: PreTrainedModel, *, name: str) -> None:
         self.held: list[int] = []
         super().__init__(model, name=name)
 
-    def begin(self) -> None:
+    def begin(self, positions: int = 0) -> None:
         self.held = []
-        super().begin()
+        super().begin(positions)
 
-    def feed(self, token_ids: Sequence[int], rows: int) -> Fed:
-        self.held += token_ids
+    def feed(self, token_ids: Sequence[int] | Tensor, rows: int) -> Fed:
+        self.held += map(int, token_ids)
         fed = super().feed(token_ids, rows)
         with torch.inference_mode():
             anew = self.model(input_ids=torch.tensor([self.held]), output_hidden_states=True)

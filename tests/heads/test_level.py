@@ -6,13 +6,14 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from heads.level import ModelLevel, max_positions, output_rows, rope_switch
+from heads.anatomy import max_positions, output_rows, rope_switch
+from heads.engines.eager import EagerLevel
 from registry.errors import IncompatibleError, RollbackError
 from tests.heads.models import tiny
 
 
-def level_of(family: str = "llama") -> ModelLevel:
-    level = ModelLevel(tiny(family), name=family)
+def level_of(family: str = "llama") -> EagerLevel:
+    level = EagerLevel(tiny(family), name=family)
     level.begin()
     return level
 
@@ -79,17 +80,17 @@ def test_a_running_state_is_refused(family: str) -> None:
     What cannot be taken back token by token is refused by name, before any decoding.
     """
     with pytest.raises(RollbackError, match=family):
-        ModelLevel(tiny(family), name="it")
+        EagerLevel(tiny(family), name="it")
 
 
 def test_a_cache_that_ignores_rollback_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A model whose rows after a rollback are not those of before is refused, whatever its config says.
     """
-    monkeypatch.setattr("heads.level.DynamicCache.crop", lambda _cache, _count: None)
+    monkeypatch.setattr("heads.engines.eager.DynamicCache.crop", lambda _cache, _count: None)
 
     with pytest.raises(RollbackError):
-        ModelLevel(tiny(), name="it")
+        EagerLevel(tiny(), name="it")
 
 
 def test_training_mode_is_refused() -> None:
@@ -97,7 +98,7 @@ def test_training_mode_is_refused() -> None:
     Dropout would make rows random; the message says what to call.
     """
     with pytest.raises(IncompatibleError, match=r"model\.eval\(\)") as caught:
-        ModelLevel(tiny().train(), name="it")
+        EagerLevel(tiny().train(), name="it")
 
     assert (caught.value.field, caught.value.expected, caught.value.found) == ("mode", "eval", "train")
 

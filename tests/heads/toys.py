@@ -47,13 +47,13 @@ class TableLevel:
     def length(self, value: int) -> None:
         raise AttributeError(value)
 
-    def begin(self) -> None:
+    def begin(self, positions: int = 0) -> None:  # noqa: ARG002 - a list grows by itself
         self._cache = []
         self.forwards = 0
 
-    def feed(self, token_ids: Sequence[int], rows: int) -> Fed:
+    def feed(self, token_ids: Sequence[int] | Tensor, rows: int) -> Fed:
         assert 1 <= rows <= len(token_ids)
-        self._cache += token_ids
+        self._cache += map(int, token_ids)
         self.forwards += 1
         shown = [tuple(self._cache[: end + 1]) for end in range(self.length - rows, self.length)]
         logits = torch.tensor([self.logits(context) for context in shown], dtype=torch.float64)

@@ -1,0 +1,271 @@
+"""A model run by recorded graphs: a cache of fixed size, queries of a few fixed lengths, nothing left to Python."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from heads.anatomy import max_positions, require_eval, require_rollback
+from heads.engines.eager import EagerLevel
+from heads.engines.forward import Forward
+from heads.engines.proof import alike, prove_rollback
+from heads.engines.recording import RecordingRefusedError, record
+from heads.engines.slots import Slots, slot_bytes
+from heads.level import Fed
+from registry.errors import IncompatibleError
+
+QUERY_LENGTHS: Final[tuple[int, ...]] = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
+CAPACITIES: Final = (128, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
+CAPACITY_STEP: Final = 4096  # beyond those
+BOARDS_KEPT: Final = 2
+MASKED_ATTENTIONS: Final = ("sdpa", "eager")  # those that take a ready mask
+PAD: Final = 0
+
+Step = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass
+class _Board:
+    """A cache of one capacity, and the graphs recorded over it."""
+
+    slots: Slots
+    graphs: dict[int, Step] = field(default_factory=dict)
+
+
+class CapturedLevel:
+    """A transformers causal LM over a cache of fixed size, each length of query recorded once.
+
+    A query is padded to the next of a few lengths. What padding writes lies beyond the text and is overwritten
+    before it is looked at. A cache is sized in steps, and rolling back moves a number.
+
+    Args:
+        model: In eval mode, on one device, of any floating dtype.
+        name: What reports and messages call it.
+        query_lengths: What queries are padded to, ascending. One alone pads every query to it: then one token and
+            several are computed by the same kernels, and in bfloat16 too a cascade gives what plain decoding gives.
+            Longer queries (the prompt) run unrecorded.
+        recorded: False runs the same steps without recording them.
+        fused: torch.compile makes the kernels that are recorded.
+
+    Raises:
+        RollbackError: the model's state cannot be taken back token by token.
+        IncompatibleError: it is in training mode, on several devices, or of a kind whose rows do not come out right.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        name: str,
+        query_lengths: Sequence[int] = QUERY_LENGTHS,
+        recorded: bool = True,
+        fused: bool = False,
+    ) -> None:
+        self.model = model
+        self.name = name
+        self.length = 0
+        self.forwards = 0
+        self.seconds = 0.0
+        self.query_lengths = tuple(sorted(query_lengths))
+        self.refusal: str | None = None  # why nothing is recorded, where that was tried
+        require_eval(model, name)
+        require_rollback(model, name)
+        _require_one_place(model, name)
+        self._forward = Forward(model, name)
+        self._bound = max_positions(model)
+        self._recorded = False  # the proof runs the steps, and each recording is held against its step
+        self._fused = fused
+        self._boards: OrderedDict[int, _Board] = OrderedDict()
+        self._board: _Board | None = None
+        self._pool: Any = None
+        try:
+            _prove_rows(prove_rollback(self, model), self)
+        finally:
+            self.forget()
+        self._recorded = recorded
+
+    @property
+    def slack(self) -> int:
+        """Positions that padding may take past the text."""
+        return self.query_lengths[-1]
+
+    def capacity(self, positions: int) -> int:
+        """The size of the cache for a text of so many positions."""
+        need = positions + self.slack
+        for capacity in CAPACITIES:
+            if need <= capacity:
+                return capacity
+        return -(-need // CAPACITY_STEP) * CAPACITY_STEP
+
+    def bytes_for(self, positions: int) -> int:
+        """Memory that the cache of such a text takes; 0 where it is there already."""
+        capacity = self.capacity(positions)
+        return 0 if capacity in self._boards else slot_bytes(self.model, capacity)
+
+    def begin(self, positions: int = 0) -> None:
+        """Empty the cache and the counters, and choose a cache that is large enough."""
+        self.length = 0
+        self.forwards = 0
+        self.seconds = 0.0
+        capacity = self.capacity(positions)
+        if capacity not in self._boards:
+            while len(self._boards) >= BOARDS_KEPT:
+                self._boards.popitem(last=False)
+            self._boards[capacity] = _Board(Slots(self.model, capacity))
+        self._boards.move_to_end(capacity)
+        self._board = self._boards[capacity]
+        with _outside_inference():
+            self._board.slots.clear()
+
+    def end(self) -> None:
+        """Let go of the text; cache and graphs stay, for the next one."""
+        self.length = 0
+        self._board = None
+
+    def forget(self) -> None:
+        """Give the memory of all caches and graphs back."""
+        self.end()
+        self._boards.clear()
+        self._pool = None
+
+    def feed(self, token_ids: Sequence[int] | Tensor, rows: int) -> Fed:
+        """One forward, padded to a recorded length where there is one."""
+        started = time.perf_counter()
+        count = len(token_ids)
+        length = next((one for one in self.query_lengths if one >= count), count)
+        board = self._room_for(self.length + length)
+        with _outside_inference():
+            packed = self._packed(token_ids, length)
+            if count > self.query_lengths[-1]:
+                logits, hidden = self._step(board, packed, rows)
+            else:
+                logits, hidden = self._graph(board, length, packed)(packed)
+                logits, hidden = logits[count - rows : count], hidden[count - rows : count]
+        self.length += count
+        self.forwards += 1
+        self.seconds += time.perf_counter() - started
+        return Fed(logits=logits, hidden=hidden)
+
+    def rollback(self, length: int) -> None:
+        """The cache keeps what is past `length`, behind the mask, until it is written over."""
+        self.length = min(self.length, length)
+
+    def warm_up(
+        self, positions: int, lengths: Sequence[int] | None = None, *, told: Callable[[], None] = lambda: None
+    ) -> None:
+        """Record ahead what texts of so many positions need: all lengths, or those that such queries are padded to."""
+        self.begin(positions)
+        wanted = {next((one for one in self.query_lengths if one >= each), 0) for each in lengths or ()}
+        for length in self.query_lengths if lengths is None else sorted(wanted - {0}):
+            self.feed([PAD] * length, length)
+            self.rollback(0)
+            told()
+        self.end()
+
+    def _packed(self, token_ids: Sequence[int] | Tensor, length: int) -> Tensor:
+        """(1 + length,): where the query begins, and its tokens, padded."""
+        device = self._forward.device
+        if isinstance(token_ids, Tensor):
+            packed = torch.full((1 + length,), PAD, dtype=torch.long, device=device)
+            packed[0] = self.length
+            packed[1 : 1 + len(token_ids)] = token_ids
+            return packed
+        padding = [PAD] * (length - len(token_ids))
+        packed = torch.tensor([self.length, *token_ids, *padding], pin_memory=device.type == "cuda")
+        return packed.to(device, non_blocking=True)
+
+    def _step(self, board: _Board, packed: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        """The forward itself, (1 + n,) to logits (rows, vocab) and hidden states (rows, hidden)."""
+        slots = packed[0] + torch.arange(len(packed) - 1, device=packed.device)
+        # padding may stand past the last position the model knows: nobody reads what it says there
+        positions = slots if self._bound is None else slots.clamp(max=self._bound - 1)
+        return self._forward(packed[1:], positions, board.slots.cache, rows=rows, mask=board.slots.at(slots))
+
+    def _graph(self, board: _Board, length: int, packed: Tensor) -> Step:
+        found = board.graphs.get(length)
+        if found is None:
+
+            def step(packed: Tensor) -> tuple[Tensor, Tensor]:
+                return self._step(board, packed, length)
+
+            found = board.graphs[length] = self._record(step, packed) if self._recorded else step
+        return found
+
+    def _record(self, step: Step, packed: Tensor) -> Step:
+        if self._pool is None and packed.device.type == "cuda":
+            self._pool = torch.cuda.graph_pool_handle()
+        expected = step(packed)[0].clone()  # what is made at the first call is made now
+        try:
+            recording = record(step, packed, fused=self._fused, pool=self._pool)
+        except RecordingRefusedError as error:
+            self._recorded, self.refusal = False, str(error)
+            return step
+        if not alike(recording(packed)[0].float(), expected.float()):
+            self._recorded, self.refusal = False, "a recording gave other rows than what it recorded"
+            return step
+        return recording
+
+    def _room_for(self, positions: int) -> _Board:
+        """The board, moved to a larger one where the text has outgrown it."""
+        board = self._board
+        if board is None:
+            raise RuntimeError("feed before begin")
+        if positions <= board.slots.capacity:
+            return board
+        larger = _Board(Slots(self.model, self.capacity(positions)))
+        with _outside_inference():
+            larger.slots.take_over(board.slots)
+        self._boards[larger.slots.capacity] = self._board = larger
+        return larger
+
+
+class _outside_inference:  # noqa: N801 - used as a word
+    """Neither gradients nor inference tensors: those could not be recorded, nor written to outside of it."""
+
+    def __enter__(self) -> None:
+        self._inference = torch.inference_mode(mode=False)
+        self._gradients = torch.no_grad()
+        self._inference.__enter__()
+        self._gradients.__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        self._gradients.__exit__(*raised)
+        self._inference.__exit__(*raised)
+
+
+def captures(model: PreTrainedModel) -> bool:
+    """Whether a model is of the kind that `CapturedLevel` takes: on one device, with attention that takes a mask."""
+    devices = {parameter.device for parameter in model.parameters()}
+    return len(devices) == 1 and model.config._attn_implementation in MASKED_ATTENTIONS
+
+
+def _require_one_place(model: PreTrainedModel, name: str) -> None:
+    if not captures(model):
+        raise IncompatibleError(
+            subject=name,
+            field="engine",
+            expected="a model on one device, with attention 'sdpa' or 'eager', to be captured",
+            found=f"attention {model.config._attn_implementation!r} on "
+            + ", ".join(sorted({str(parameter.device) for parameter in model.parameters()})),
+            next_step="Use the engine 'eager'.",
+        )
+
+
+def _prove_rows(rows: Tensor, level: CapturedLevel) -> None:
+    """Hold the probe's rows against those the model gives by itself."""
+    plain = prove_rollback(EagerLevel(level.model, name=level.name), level.model)
+    if not alike(rows, plain):
+        raise IncompatibleError(
+            subject=level.name,
+            field="rows over a cache of fixed size",
+            expected="those the model gives by itself",
+            found="others",
+            next_step="Use the engine 'eager'.",
+        )

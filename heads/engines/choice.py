@@ -1,0 +1,72 @@
+"""Which engine runs a model: the one asked for, or what suits its place."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+import torch
+from transformers import PreTrainedModel
+
+from heads.engines.captured import QUERY_LENGTHS, CapturedLevel, captures
+from heads.engines.eager import EagerLevel
+from heads.engines.recorded_head import RecordedHead
+from heads.head import AcceptancePredictionHead
+from heads.rounds import AcceptanceHead
+from registry.errors import UsageError
+
+Engine = Literal["eager", "captured", "fused"]
+ENGINES: Final[tuple[str, ...]] = get_args(Engine)
+ON_A_GPU: Final[tuple[int, ...]] = (
+    1,
+    2,
+    4,
+    8,
+    16,
+    32,
+)  # there padding costs next to nothing, and each graph costs memory
+ONE_FOR_ALL: Final[tuple[int, ...]] = (
+    16,
+    32,
+)  # the target's: one token and sixteen are computed by the same kernels
+
+
+def read_engine(name: str | None) -> Engine | None:
+    """The engine of that name; None leaves the choice to each model.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for engine in get_args(Engine):
+        if engine == name:
+            found: Engine = engine
+            return found
+    if name is None:
+        return None
+    raise UsageError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}.")
+
+
+def engine_for(model: PreTrainedModel, asked: Engine | None) -> Engine:
+    """What was asked for, else 'captured' on a GPU where the model can be, and 'eager' anywhere else."""
+    if asked is not None:
+        return asked
+    return "captured" if model.device.type == "cuda" and captures(model) else "eager"
+
+
+def level_for(model: PreTrainedModel, *, name: str, engine: Engine, top: bool) -> EagerLevel | CapturedLevel:
+    """A level of a chain; the top one decides the text, so all its queries take one path where rounding could tell.
+
+    Raises:
+        RollbackError, IncompatibleError: the model does not fit the engine.
+    """
+    if engine == "eager":
+        return EagerLevel(model, name=name)
+    gpu = model.device.type == "cuda"
+    lengths = ON_A_GPU if gpu else QUERY_LENGTHS
+    if top and (gpu or model.dtype != torch.float32):
+        lengths = ONE_FOR_ALL
+    return CapturedLevel(model, name=name, query_lengths=lengths, fused=engine == "fused")
+
+
+def head_for(head: AcceptancePredictionHead | None, engine: Engine) -> AcceptanceHead | None:
+    """A head that answers beside such a level."""
+    return head if head is None or engine == "eager" else RecordedHead(head)

@@ -1,0 +1,84 @@
+"""A step of a model, recorded once and played again without the work that Python does around it.
+
+On a CUDA device the step becomes a CUDA graph; elsewhere its operators are recorded by torch's tracer, from a graph
+that holds operators alone: a step that looks at its own numbers, which no recording can follow, is refused. A
+recording does the same arithmetic as the step; `fused` has torch.compile make faster kernels first, which round
+differently.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+Shown = TypeVar("Shown", Tensor, tuple[Tensor, Tensor])
+
+REHEARSALS: Final = 2  # before a CUDA graph is captured: libraries set themselves up in the first calls
+
+
+class RecordingRefusedError(Exception):
+    """The step cannot be recorded; the message says why."""
+
+
+def record(
+    step: Callable[[Tensor], Shown], example: Tensor, *, fused: bool = False, pool: Any = None
+) -> Callable[[Tensor], Shown]:
+    """A function that does for inputs like `example` what the step does.
+
+    Args:
+        step: From one tensor to one or two; it may write to tensors that it always finds in one place. What it
+            gives holds until it is played again.
+        example: An input that is in order: the step is run on it.
+        fused: Compile it first.
+        pool: The memory that CUDA graphs of one level share.
+
+    Raises:
+        RecordingRefusedError: it reads its own numbers, or this torch cannot record it.
+    """
+    try:
+        if fused:
+            step = torch.compile(step, fullgraph=True, dynamic=False)
+            step(example)
+        if example.device.type == "cuda":
+            return _cuda_graph(step, example, pool)
+        return step if fused else _traced(step, example)
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [""]
+        raise RecordingRefusedError(f"{type(error).__name__}: {reason[0]}") from error
+
+
+def _traced(step: Callable[[Tensor], Shown], example: Tensor) -> Callable[[Tensor], Shown]:
+    """The step's operators, first as a graph, then as a program that needs no Python."""
+    graph = make_fx(step)(example)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # torch would rather have its compiler used, which takes a minute here
+        traced: Callable[[Tensor], Shown] = torch.jit.trace(graph, (example,), check_trace=False)
+    return traced
+
+
+def _cuda_graph(step: Callable[[Tensor], Shown], example: Tensor, pool: Any) -> Callable[[Tensor], Shown]:
+    """One launch for the whole step; input and output lie where they lay when it was captured."""
+    given = example.clone()
+    stream = torch.cuda.Stream(example.device)
+    stream.wait_stream(torch.cuda.current_stream(example.device))
+    with torch.cuda.stream(stream):
+        for _ in range(REHEARSALS):
+            step(given)
+    torch.cuda.current_stream(example.device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool):
+        shown = step(given)
+
+    def play(now: Tensor) -> Shown:
+        given.copy_(now)
+        graph.replay()
+        return shown
+
+    return play
