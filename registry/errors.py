@@ -160,7 +160,6 @@ class RecordingError(UsageError):
 
     def __init__(self, problems: Sequence[SpecregError]) -> None:
         self.problems = tuple(problems)
-        self.exit_code = max(problem.exit_code for problem in problems)
         listed = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(f"{len(self.problems)} problems; nothing was written:\n{listed}")
 

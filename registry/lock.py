@@ -80,16 +80,32 @@ def read_downloaded(path: Path) -> Lock:
         UsageError: it cannot be read or is not as it should be; the sentence says how to do without it.
     """
     try:
-        return read_lock(path)
+        return _read_one(path)
     except CatalogError as error:
         first = error.faults[0]
         problem = f"{first.path}: {first.problem}" if first.path else first.problem
         line = "" if first.line is None else f" at line {first.line}"
         more = f" (and {len(error.faults) - 1} more)" if len(error.faults) > 1 else ""
+        step = (
+            "Mend that, and try again."
+            if isinstance(error, _KeptFromUsError)
+            else "Move it away and download again: `specreg store rebuild` sets it aside and deletes nothing, and then "
+            "what is here is hashed anew, and only what is not right is fetched."
+        )
         raise UsageError(
-            f"{path}, the record of what was downloaded, cannot be used{line}: {problem}{more}. "
-            "Move it away and download again: what is here is hashed anew, and only what is not right is fetched."
+            f"{path}, the record of what was downloaded, cannot be used{line}: {problem}{more}. {step}"
         ) from error
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether nobody can use this lock file any more. One that we may not read, or a later specreg's, may be sound."""
+    try:
+        _read_one(path)
+    except _KeptFromUsError:
+        return False
+    except CatalogError:
+        return True
+    return False
 
 
 def write_lock(lock: Lock, path: Path) -> None:
@@ -142,6 +158,10 @@ def lock_folder(folder: Path, *, commit: str | None = None) -> LockEntry:
     return LockEntry(commit=commit, files=files)
 
 
+class _KeptFromUsError(CatalogError):
+    """A lock file that may be sound: the system does not let us read it, or a later specreg wrote it."""
+
+
 def _read_one(path: Path) -> Lock:
     try:
         content = parse_json(_bounded(path), floats=False)
@@ -150,11 +170,16 @@ def _read_one(path: Path) -> Lock:
     except StrictJSONError as error:
         raise _fault(path, str(error), line=error.line) from error
     except OSError as error:
-        raise _fault(path, f"it cannot be read: {error.strerror or error}") from error
+        fault = _fault(path, f"it cannot be read: {error.strerror or error}")
+        raise (fault if error.errno is None else _KeptFromUsError(fault.faults)) from error
     if not isinstance(content, dict):
         raise _fault(path, "expected an object")
-    if type(content.get("version")) is not int:  # a Literal takes true for 1
+    version = content.get("version")
+    if type(version) is not int:  # a Literal takes true for 1
         raise _fault(path, "version: expected 1")
+    if version > 1:
+        later = f"version: Input should be 1, got {version}, as a later specreg writes it"
+        raise _KeptFromUsError(_fault(path, later).faults)
     sound = _sound(content)
     if sound is not None:
         return sound

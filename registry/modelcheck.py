@@ -11,9 +11,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,9 +45,35 @@ SIZES: Final = ("hidden_size", "vocab_size", "num_hidden_layers")
 
 # Nothing that loads a model reads these, so a record may leave them out and a folder may lack them.
 INERT_SUFFIXES: Final = frozenset({".md", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".gguf", ".onnx"})
-OTHER_FORMATS: Final = (*PICKLE_SUFFIXES, ".h5", ".msgpack")  # unread where safetensors lie beside them
+_OTHER_WEIGHTS: Final = (*PICKLE_SUFFIXES, ".h5", ".msgpack")
+# Unread where safetensors lie beside them, and so are their indexes.
+OTHER_FORMATS: Final = (*_OTHER_WEIGHTS, *(f"{suffix}.index.json" for suffix in _OTHER_WEIGHTS))
 INERT_NAMES: Final = frozenset(
     {".gitattributes", ".gitignore", "LICENSE", "LICENSE.txt", "NOTICE", "NOTICE.txt"}
+)
+
+# What else of its repository another tool may put into the Hub's snapshot of a model. Lists of what may lie there,
+# so that whatever a loader might read (weights, settings, tokenizer files, templates, code) stays a fault.
+UNREAD_NAMES: Final = frozenset(
+    {
+        *("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"),
+        *("configuration.json", "params.json", "model_index.json", "requirements.txt"),
+        *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
+        *("trainer_state.json", "training_args.json", "all_results.json", "train_results.json"),
+        *("eval_results.json", "consolidated.safetensors", "consolidated.safetensors.index.json"),
+    }
+)
+UNREAD_SUFFIXES: Final = frozenset(
+    {
+        *("", ".yaml", ".yml", ".toml", ".cff", ".csv", ".tsv", ".parquet", ".jsonl", ".log"),
+        *(".sh", ".ipynb", ".html", ".rst", ".bib", ".tex", ".sha256", ".md5"),
+        *(".webp", ".mp3", ".mp4", ".wav"),
+        *(".onnx_data", ".ot", ".tflite", ".xml", ".pte", ".nemo", ".ggml", ".imatrix"),
+    }
+)
+_UNREAD: Final = re.compile(
+    r"(?i:licen[cs]e|notice|copying|use_policy|third_party)[\w .-]*\.txt"
+    r"|consolidated[.-]\d+(?:-of-\d+)?\.(?:safetensors|pth)|events\.out\.tfevents\..+"
 )
 
 _Verdict = tuple[Status, str]
@@ -64,14 +90,20 @@ def verify_model(model: Model, folder: Path | Place, *, entry: LockEntry | None)
     Raises:
         NotInstalledError: the place says that the model is not here.
     """
+    in_snapshot = isinstance(folder, Place) and folder.kind == "hub"
     if isinstance(folder, Place):
         folder = folder.installed(model.alias)
+    recorded = entry.files.keys() if entry is not None else frozenset[str]()
+
+    def harmless(name: str) -> bool:
+        return _is_inert(name, recorded) or (in_snapshot and name not in recorded and _is_unread(name))
+
     sight = _ModelSight(whole=entry is not None)
     reports = check_files(
         CheckpointFolder(folder),
         entry,
         inspector_of=sight.inspector_of,
-        harmless=partial(_is_inert, recorded=entry.files if entry is not None else ()),
+        harmless=harmless,
         max_bytes=MAX_MODEL_FILE_BYTES,
     )
     reports = required((CONFIG,), reports)
@@ -209,6 +241,14 @@ def _is_inert(name: str, recorded: Collection[str]) -> bool:
     if name.endswith(OTHER_FORMATS):
         return any(other.endswith(".safetensors") for other in recorded)
     return name in INERT_NAMES or Path(name).suffix.lower() in INERT_SUFFIXES
+
+
+def _is_unread(name: str) -> bool:
+    """Whether no loader of causal models reads such a file of the Hub, which lies at the top of its repository."""
+    if "/" in name:  # but for templates those are inert already
+        return False
+    suffix = Path(name).suffix.lower()
+    return name in UNREAD_NAMES or suffix in UNREAD_SUFFIXES or _UNREAD.fullmatch(name) is not None
 
 
 def _sizes(config: dict[str, Any], file: str) -> dict[str, int]:

@@ -20,6 +20,7 @@ from registry.errors import (
     UnknownNameError,
     UsageError,
 )
+from registry.hub.history import Histories, Moved
 from registry.hub.remote import HOPELESS, asked_hub, missing_parts, remote_entry
 from registry.lock import Lock, lock_folder, read_lock, write_lock
 from registry.names import find_heads, find_model, nearest
@@ -40,14 +41,6 @@ class FileChange:
 
     path: str
     status: Literal["added", "removed", "changed"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Moved:
-    """A branch or tag that no longer stands at the commit that the lock keeps: news, and no fault."""
-
-    revision: str
-    commit: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +96,11 @@ class Recording:
     def moved(self) -> tuple[Recorded, ...]:
         """What stays at its commit though its revision stands elsewhere now."""
         return tuple(one for one in self.looked_at if one.moved is not None)
+
+    @property
+    def strayed(self) -> tuple[Recorded, ...]:
+        """What of that stays at a commit that is not in the history of its revision: a fault."""
+        return tuple(one for one in self.moved if one.moved is not None and one.moved.led_here is False)
 
 
 def record_catalog(
@@ -194,6 +192,7 @@ class _Reading:
         self._stack = ExitStack()
         self._hub: Hub | None = None
         self._commits: dict[tuple[str, str], str] = {}
+        self._histories = Histories()
 
     def __enter__(self) -> _Reading:
         return self
@@ -250,10 +249,10 @@ class _Reading:
         if _COMMIT.fullmatch(revision):
             commit, moved = revision, None
         else:
-            # Asked for a pinned commit too: a revision that is not there is a fault, one that moved on is news.
+            # Asked for a pinned commit too: a revision that is not there is a fault, one that went on is news.
             stands_at = self._commit_now(self._hub, repo, revision)
             commit = pinned or stands_at
-            moved = Moved(revision=revision, commit=stands_at) if commit != stands_at else None
+            moved = self._histories.moved(self._hub, repo, revision, commit=commit, stands_at=stands_at)
         return remote_entry(self._hub, repo, commit, order.inside, kind=order.kind), moved
 
     def _commit_now(self, hub: Hub, repo: str, revision: str) -> str:

@@ -38,9 +38,10 @@ def lock(
     They go into the .lock file of its name beside it, sorted, one line a file, ready for review. Nothing is loaded that
     has no record: run this once after you add a head, and whenever you change one on purpose. A commit that
     is in the lock stays until --upgrade moves it; where the revision has moved on since, that is told, and is no
-    difference. --check looks at the base models on the Hub that the lock holds as well. HEAD narrows it to the
-    heads and models named. Ends with 2, and writes nothing, when one of them cannot be read or lacks config.json
-    or weights, or the Hub has no such revision.
+    difference, unless the Hub tells that this commit is not in the history of the revision. --check looks at the
+    base models on the Hub that the lock holds as well. HEAD narrows it to the heads and models named. Ends with 2,
+    and writes nothing, when one of them cannot be read or lacks config.json or weights, or the Hub has no such
+    revision.
     """
     from registry.recording import record_catalog, write_recording
 
@@ -63,10 +64,10 @@ def lock(
         for one in recording.changed:
             _print(one, check=check)
         for one in recording.moved:
-            _print_moved(one)
+            _print_moved(one, strayed=one in recording.strayed)
         count = len(recording.recorded)
         click.echo(f"{count} checkpoints, {len(recording.changed)} changed: {recording.lock_path}")
-    raise click.exceptions.Exit(1 if check and recording.changed else 0)
+    raise click.exceptions.Exit(1 if check and (recording.changed or recording.strayed) else 0)
 
 
 def _document(recording: Any, *, written: bool) -> dict[str, Any]:
@@ -94,6 +95,7 @@ def _document(recording: Any, *, written: bool) -> dict[str, Any]:
             }
             for one in recording.moved
         ],
+        "strayed": [one.name for one in recording.strayed],
         "written": written,
     }
 
@@ -115,9 +117,13 @@ def _print(one: Any, *, check: bool) -> None:
             click.echo(f"{file.status}\t{one.name}/{file.path}")
 
 
-def _print_moved(one: Any) -> None:
-    """One line a checkpoint: its revision went on, its commit in the lock did not."""
-    click.echo(
-        f"{one.name}: {one.moved.revision} stands at {one.moved.commit} now, the lock keeps {one.now.commit}; "
-        "--upgrade moves it"
-    )
+def _print_moved(one: Any, *, strayed: bool) -> None:
+    """One line a checkpoint: its revision stands elsewhere, its commit in the lock does not."""
+    where = f"{one.moved.revision} stands at {one.moved.commit} now"
+    if strayed:
+        click.echo(
+            f"{one.name}: {one.now.commit} is not in the history of {one.moved.revision} any more: history was "
+            f"rewritten, or it is of another branch; {where}; --upgrade moves it"
+        )
+    else:
+        click.echo(f"{one.name}: {where}, the lock keeps {one.now.commit}; --upgrade moves it")

@@ -45,11 +45,22 @@ def show(as_json: bool) -> None:
 def rebuild(catalog: tuple[Path, ...], as_json: bool) -> None:
     """Make the store anew from the files on this machine.
 
-    A damaged store is set aside, not deleted. Verifications are kept as far as they can still be read.
+    A damaged store is set aside, not deleted. Verifications are kept as far as they can still be read. A damaged
+    record of what was downloaded is set aside too; the next download makes it anew.
     """
+    from registry.home import downloaded_lock_path
+    from registry.hub.downloaded import set_aside
     from registry.shelf import Shelf
     from registry.store.rebuild import rebuild as run
 
+    record = set_aside(downloaded_lock_path())
+    if record is not None:
+        click.echo(
+            f"specreg: The damaged record of what was downloaded was set aside: {record}. What it told of counts as "
+            "not recorded until it is downloaded again: what is here is hashed anew, and only what is not right is "
+            "fetched.",
+            err=True,
+        )
     done = run(Shelf.open(catalog))
     if as_json:
         print_json(
@@ -59,6 +70,7 @@ def rebuild(catalog: tuple[Path, ...], as_json: bool) -> None:
                 "files": done.files,
                 "verifications": done.verifications,
                 "set_aside": None if done.set_aside is None else str(done.set_aside),
+                "record_set_aside": None if record is None else str(record),
             }
         )
         return

@@ -12,9 +12,9 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,19 +34,22 @@ from huggingface_hub import (  # noqa: E402
     set_client_factory,
 )
 from huggingface_hub.errors import FileMetadataError  # noqa: E402
+from huggingface_hub.file_download import http_get  # noqa: E402
 from huggingface_hub.hf_api import RepoFile  # noqa: E402
 from huggingface_hub.utils import _http as client_room  # noqa: E402
-from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]  # noqa: E402
+from huggingface_hub.utils import build_hf_headers, paginate, tqdm  # type: ignore[attr-defined]  # noqa: E402
 
 from registry.errors import HubError  # noqa: E402
+from registry.hub.leftover import Leftover  # noqa: E402
+from registry.hub.listing import RemoteFile, remote_file  # noqa: E402
 from registry.hub.turns import turn  # noqa: E402
 from registry.hub.wire import Wire, http  # noqa: E402
 
+__all__ = ["Hub", "RemoteFile"]
+
 MAX_LISTED: Final = 10_000
 MAX_TREE: Final = 100_000
-PARTIAL: Final = "partial"
-LEFTOVER: Final = "leftover"
-UNFINISHED: Final = "models--*/blobs/*.incomplete"
+MAX_HISTORY: Final = 1_000
 
 # The client's constants, while a window is open.
 _MANNERS: Final[dict[str, Any]] = {
@@ -56,23 +59,9 @@ _MANNERS: Final[dict[str, Any]] = {
 }
 _AT_MOST: Final = frozenset({"DOWNLOAD_CHUNK_SIZE"})
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TOKEN = re.compile(r"[\x21-\x7e]*")
 _CLIENT_LOG = logging.getLogger("huggingface_hub")
 _ONE_AT_A_TIME = threading.Lock()  # the client's settings are the whole process's
-
-
-@dataclass(frozen=True, kw_only=True)
-class RemoteFile:
-    """A file as the Hub lists it: its name in the folder asked for, and at least one digest of its bytes.
-
-    `git_sha1` is that of git's blob: a header with the size, then the bytes. LFS files have a sha256 instead.
-    """
-
-    name: str
-    size_bytes: int
-    sha256: str | None = None
-    git_sha1: str | None = None
 
 
 class Hub:
@@ -152,7 +141,7 @@ class Hub:
                 if count >= MAX_LISTED:
                     raise ValueError(f"more than {MAX_LISTED} entries")
                 if isinstance(row, RepoFile) and row.path.startswith(prefix):
-                    files.append(_remote_file(row, row.path[len(prefix) :]))
+                    files.append(remote_file(row, row.path[len(prefix) :]))
         return tuple(files)
 
     def files_under(self, repo: str, commit: str) -> tuple[RemoteFile, ...]:
@@ -168,8 +157,21 @@ class Hub:
                 if count >= MAX_TREE:
                     raise ValueError(f"more than {MAX_TREE} entries")
                 if isinstance(row, RepoFile):
-                    files.append(_remote_file(row, row.path))
+                    files.append(remote_file(row, row.path))
         return tuple(files)
+
+    def history(self, repo: str, commit: str) -> frozenset[str] | None:
+        """The commits that led to one, itself among them; None where the Hub does not tell of all of them.
+
+        Raises:
+            HubError: it could not be asked, or the listing makes no sense.
+        """
+        url = f"{self.endpoint}/api/models/{repo}/commits/{commit}"
+        with self._asking(repo, commit), self._reading():
+            rows = paginate(url, params={"limit": MAX_HISTORY}, headers=build_hf_headers())
+            found = [row["id"] for row in islice(rows, MAX_HISTORY + 1)]
+        whole = self._wire.total() == len(found) and found[:1] == [commit]
+        return frozenset(found) if whole else None
 
     def has(self, repo: str, commit: str, path: str) -> bool:
         """Whether the Hub serves this file, whatever its listing says."""
@@ -206,7 +208,16 @@ class Hub:
             HubError: it could not be fetched; `reason` tells why.
         """
         with self._asking(repo, commit, path):
-            return self._brought(repo, commit, path, self.cache)
+            return Path(
+                hf_hub_download(
+                    repo,
+                    path,
+                    revision=commit,
+                    cache_dir=self.cache,
+                    endpoint=self.endpoint,
+                    tqdm_class=self._bars,
+                )
+            )
 
     def stage(
         self,
@@ -214,45 +225,46 @@ class Hub:
         commit: str,
         path: str,
         *,
-        into: Path,
+        leftover: Leftover,
         again: bool = False,
         meter: Callable[[int], None] | None = None,
     ) -> Path:
-        """One file into `into`, a cache of the client's kind beside the true one. It is not checked.
+        """The rest of one file, added to what is here of it; the path of the whole. It is not checked.
 
-        What an earlier transfer left in `into` when it broke off is not fetched again, and what this one
-        leaves, should it break off, is kept there for the next.
+        What this transfer brings, should it break off, is kept for the next.
 
         Args:
             repo, commit, path: As for `fetch`.
-            into: This file's own; nobody else uses it meanwhile.
+            leftover: What an earlier transfer left; nobody else uses it meanwhile.
             again: This thread asked for it just now, and it broke off: no new time-out begins.
-            meter: Told of the bytes as they come; fewer than none when some have to come again.
+            meter: Told of the bytes that are here already, unless `again`, and of others as they come; fewer than
+                none when some have to come again.
 
         Raises:
             HubError: it could not be fetched; `reason` tells why.
         """
-        leftover = into / LEFTOVER
-        with suppress(OSError):
-            _keep_larger(into / PARTIAL, leftover)
+        url = hf_hub_url(repo, path, revision=commit, endpoint=self.endpoint)
         with self._asking(repo, commit, path, again=again):
-            for unfinished in into.glob(UNFINISHED):
-                unfinished.unlink()
-            begun = leftover if leftover.is_file() else None
-            self._wire.begin(
-                repo, commit, path, leftover=begun, opened=partial(_keep_partial, into), again=True
-            )
-            return self._brought(repo, commit, path, into, meter)
+            found = get_hf_file_metadata(url, endpoint=self.endpoint)
+            headers = build_hf_headers()
+            if not self._wire.trusts(found.location):  # storage elsewhere, with a signature in its address
+                headers.pop("authorization", None)
+            with leftover.opened(found.size) as stream:
+                begun = stream.tell()
+                if meter is not None and not again:
+                    meter(begun)
+                http_get(
+                    found.location,
+                    stream,
+                    resume_size=begun,
+                    headers=headers,
+                    expected_size=found.size,
+                    tqdm_class=self._bar(meter),
+                )
+        return leftover.path
 
-    def _brought(
-        self, repo: str, commit: str, path: str, cache: Path, meter: Callable[[int], None] | None = None
-    ) -> Path:
-        bars = self._bars if meter is None else type("_Meter", (_NoBar,), {"told": staticmethod(meter)})
-        return Path(
-            hf_hub_download(
-                repo, path, revision=commit, cache_dir=cache, endpoint=self.endpoint, tqdm_class=bars
-            )
-        )
+    def _bar(self, meter: Callable[[int], None] | None) -> Any:
+        return self._bars if meter is None else type("_Meter", (_NoBar,), {"told": staticmethod(meter)})
 
     def pause(self, seconds: float) -> None:
         """Wait, unless all is to be stopped."""
@@ -327,36 +339,3 @@ class _NoBar(tqdm):  # type: ignore[type-arg,misc,unused-ignore]
         """So many bytes came."""
         type(self).told(int(n or 0))
         return None
-
-
-def _remote_file(row: RepoFile, name: str) -> RemoteFile:
-    sha256 = None if row.lfs is None else row.lfs.sha256
-    size = row.size if row.lfs is None else row.lfs.size
-    digest = row.blob_id if sha256 is None else sha256
-    if (
-        not isinstance(size, int)
-        or size < 0
-        or not (_COMMIT if sha256 is None else _SHA256).fullmatch(digest)
-    ):
-        raise ValueError("a size and a digest were due")
-    return RemoteFile(
-        name=name, size_bytes=size, sha256=sha256, git_sha1=row.blob_id if sha256 is None else None
-    )
-
-
-def _keep_larger(partial_file: Path, leftover: Path) -> None:
-    """Let a broken transfer's bytes be the leftover, unless it died before it had as many as the one before."""
-    size_bytes = partial_file.stat().st_size
-    if leftover.is_file() and leftover.stat().st_size > size_bytes:
-        partial_file.unlink()
-    else:
-        partial_file.replace(leftover)
-
-
-def _keep_partial(into: Path) -> None:
-    """Give the file that the client is about to write a second name, which outlives a broken transfer."""
-    partial_file = into / PARTIAL
-    with suppress(OSError):  # a disk that knows no second names: then all of it comes again
-        partial_file.unlink(missing_ok=True)
-        for written in into.glob(UNFINISHED):
-            os.link(written, partial_file)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from registry.errors import UsageError
 from registry.hub.orders import Order
-from registry.lock import read_downloaded, write_lock
+from registry.lock import is_damaged, read_downloaded, write_lock
 from registry.records import LockEntry
 
 
@@ -34,6 +35,33 @@ def remember(path: Path, order: Order, entry: LockEntry) -> None:
         raise UsageError(
             f"{order.name} is here, but {path} could not be written: {reason}. "
             "Mend that, or point SPECREG_HOME elsewhere, and download again."
+        ) from error
+
+
+def set_aside(path: Path) -> Path | None:
+    """Give a damaged record another name beside its own, and return that; None where it is not damaged.
+
+    Nothing is deleted. What it told of is hashed anew by the next download.
+
+    Raises:
+        UsageError: It cannot be renamed, or another process holds it too long.
+    """
+    if not is_damaged(path):
+        return None
+    from registry.hub.turns import held  # noqa: PLC0415 - the Hub's client is loaded for a damaged record only
+
+    try:
+        with held(path.with_name(f"{path.name}.held")):
+            if not is_damaged(path):  # another process was here first, and may have written a new one
+                return None
+            aside = path.with_name(f"{path.name}.bad-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
+            path.rename(aside)
+            return aside
+    except OSError as error:  # waiting too long for another process is one too
+        reason = error.strerror or "another process holds it"
+        raise UsageError(
+            f"{path}, the damaged record of what was downloaded, could not be set aside: {reason}. "
+            "Mend that, and try again, or move it away."
         ) from error
 
 

@@ -1,7 +1,7 @@
 """One file into the Hub's cache: brought beside it, hashed there, and put in place only if it is right.
 
-Nothing that is wrong ever bears a name that other tools look at: the client writes into a folder of its own
-within the repository's part of the cache, and what was hashed there is synced to disk and renamed.
+Nothing that is wrong ever bears a name that other tools look at: bytes come into a folder of their own within
+the repository's part of the cache, and what was hashed there is synced to disk and renamed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from registry.errors import CheckpointError, HubError
 from registry.files.folder import CheckpointFolder
+from registry.hub.leftover import Leftover
 from registry.hub.orders import Order, Wanted
 from registry.hub.refusals import Refusal
 from registry.hub.stamps import Digests, Stamps
@@ -61,7 +62,7 @@ class Fetch:
         blob = self.order.store / "blobs" / etag
         here = self._digests(blob)
         if here is not None and not self.file.difference(here):
-            self._clear()
+            self._leftover.forget()
             return Fetched(blob=blob, digests=here)
         if here is not None and etag in (here.sha256, here.git_sha1):
             raise self._differs(f"it bears the ETag of other bytes, {self.file.difference(here)}")
@@ -74,7 +75,9 @@ class Fetch:
                 self._put(staged, blob)
                 self.stamps.moved(before, blob, found)
                 return Fetched(blob=blob, digests=found)
-            self._clear()
+            self._leftover.forget()
+            if self.meter is not None:
+                self.meter(-found.size_bytes)
         raise self._differs(problem)
 
     @property
@@ -82,22 +85,21 @@ class Fetch:
         return self.order.path(self.file.name)
 
     @property
-    def _into(self) -> Path:
-        return self.staging / hashlib.sha256(self.file.name.encode()).hexdigest()[:8]
+    def _leftover(self) -> Leftover:
+        return Leftover.of(self.staging, self.file.name)
 
     def _staged(self) -> Path:
         """The file's bytes beside the cache; a transfer that broke off is gone on with, some times."""
         for tries, pause_s in enumerate((*PAUSES_S, None)):
             try:
-                staged = self.hub.stage(
+                return self.hub.stage(
                     self.order.repo or "",
                     self.commit,
                     self._path,
-                    into=self._into,
+                    leftover=self._leftover,
                     again=tries > 0,
                     meter=self.meter,
                 )
-                return Path(os.path.realpath(staged))
             except HubError as error:
                 if error.reason != "broken" or pause_s is None:
                     raise
@@ -111,10 +113,7 @@ class Fetch:
                 os.fsync(stream.fileno())
             staged.replace(blob)
             sync_folder(blob.parent)
-        self._clear()
-
-    def _clear(self) -> None:
-        shutil.rmtree(self._into, ignore_errors=True)
+        self._leftover.forget()
 
     def _digests(self, blob: Path) -> Digests | None:
         try:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from registry.errors import CheckpointError
 from registry.files.folder import CheckpointFolder
 from registry.hub.fetching import Fetch, Fetched, link, sync_folder, writing
+from registry.hub.leftover import Leftover
 from registry.hub.orders import Order, Wanted
 from registry.hub.outcome import FileStatus, Meter
 from registry.hub.refusals import Refusal
@@ -64,7 +65,8 @@ class Installation:
                 if file.name in here:
                     told(file, "here")
             missing = [file for file in self.files if file.name not in here]
-            self._require_space(sum(file.size_bytes for file in missing))
+            left = [Leftover.of(self._staging, file.name) for file in missing]
+            self._require_space(sum(map(Leftover.lacking, left, (file.size_bytes for file in missing))))
             fetched = self._fetched(missing, told)
             with writing(self.hub, self.order, ""):
                 for name, one in fetched.items():
@@ -73,11 +75,7 @@ class Installation:
         return here | {name: one.digests for name, one in fetched.items()}
 
     def _require_space(self, size_bytes: int) -> None:
-        """Say at once that the disk is too small, rather than when it is full.
-
-        What an earlier transfer left does not count: a resumed file is written anew, its first bytes copied
-        from the leftover, which stays until the whole is right.
-        """
+        """Say at once that the disk is too small for what has still to come, rather than when it is full."""
         cache = next(path for path in (self.order.store, *self.order.store.parents) if path.is_dir())
         free = shutil.disk_usage(cache).free
         if free < size_bytes:
@@ -151,8 +149,7 @@ def _staging_of(order: Order, commit: str) -> Path:
 def _clear(staging: Path) -> None:
     """Take away what holds no bytes that a next time could go on from."""
     for folder in staging.iterdir() if staging.is_dir() else ():
-        kept = [folder / name for name in ("partial", "leftover")]
-        if folder.is_dir() and not any(path.is_file() and path.stat().st_size for path in kept):
+        if folder.is_dir() and not Leftover(folder=folder).size_bytes:
             shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):  # there is something in it, or there never was
         staging.rmdir()

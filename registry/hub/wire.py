@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -32,8 +31,9 @@ _BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})
 _TOKEN_HOSTS: Final = frozenset({"huggingface.co", "hf.co"})
 _ETAG = re.compile(r'(?:W/)?"?([A-Za-z0-9_-]{1,128})"?')
 _REPO_OF_PATH = re.compile(
-    r"/(?:api/models/)?([\w.-]+/[\w.-]+)/(?:resolve|revision|tree|paths-info)/", re.ASCII
+    r"/(?:api/models/)?([\w.-]+/[\w.-]+)/(?:resolve|revision|tree|commits|paths-info)/", re.ASCII
 )
+_REST = re.compile(r"bytes=([0-9]{1,19})-")
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 
 # The HTTP library under the client goes by one name in one release of it and by another in the next.
@@ -44,14 +44,12 @@ class _Question(threading.local):
     """What this thread asks for, and how that goes. Threads ask side by side through one client."""
 
     def __init__(self) -> None:
-        self.begin("", "", "", None, lambda: None)
+        self.begin("", "", "")
 
-    def begin(
-        self, repo: str, revision: str, path: str, leftover: Path | None, opened: Callable[[], None]
-    ) -> None:
+    def begin(self, repo: str, revision: str, path: str) -> None:
         self.repo, self.revision, self.path = repo, revision, path
-        self.leftover, self.opened = leftover, opened
         self.anew = 0
+        self.total = ""
         self.begun: dict[tuple[str, str], int] = {}
         self.came()
 
@@ -75,28 +73,22 @@ class Wire:
         self._stopped = threading.Event()
         self._connections: list[Any] = []
 
-    def begin(
-        self,
-        repo: str,
-        revision: str,
-        path: str,
-        *,
-        leftover: Path | None = None,
-        opened: Callable[[], None] = lambda: None,
-        again: bool = False,
-    ) -> None:
+    def begin(self, repo: str, revision: str, path: str, *, again: bool = False) -> None:
         """What the next requests of this thread are about.
 
         Args:
             repo, revision, path: What is asked for; `path` is empty for the repository itself.
-            leftover: A file with the first bytes of what is asked for, which need not come again.
-            opened: Called before the bytes of a file are asked for.
             again: The same was asked before: how long nothing has come counts from then.
         """
         last_s = self._asked.last_s
-        self._asked.begin(repo, revision, path, leftover, opened)
+        self._asked.begin(repo, revision, path)
         if again:
             self._asked.last_s = last_s
+
+    def total(self) -> int | None:
+        """How many rows there are in all of the listing that this thread asked for, where the Hub says it."""
+        said = self._asked.total
+        return int(said) if said.isascii() and said.isdigit() and len(said) < 9 else None
 
     def stop(self) -> None:
         """End all transfers of all threads now, those included that wait for a byte."""
@@ -131,22 +123,23 @@ class Wire:
         return client
 
     def send(self, inner: Any, request: Any, **options: Any) -> Any:
-        """Send one request, again where that may help; return an answer that is fit to be used."""
+        """Send one request, again where that may help; return an answer that is fit to be used.
+
+        Who asks for the rest of a file gets the rest: from an answer that brings the whole the first bytes, which
+        are here already, are left out.
+        """
         self._require_trusted(request)
         self._require_headway(request)
-        offered = self._offer_leftover(request)
-        response = self._answered(inner, request, options, forgiven=(416,) if offered else ())
-        if offered and not _goes_on(response, offered[1]):
-            if response.status_code == 200:
-                return self._watched(response)
+        here = _here(request)
+        if here:
+            request.headers["Accept-Encoding"] = "identity"  # what is packed cannot be gone on with
+        response = self._answered(inner, request, options, forgiven=(416,) if here else ())
+        if here and response.status_code != 200 and not _goes_on(response, here):
             response.close()
-            if response.status_code == 416:  # as long as the file, or longer: nothing can go on from it
-                offered[0].unlink(missing_ok=True)
             del request.headers["Range"]
             response = self._answered(inner, request, options)
-            offered = None
-        response = self._admitted(request, response)
-        return self._joined(response, *offered) if offered else self._watched(response)
+        response = self._admitted(request, response, resumed=here > 0)
+        return self._watched(response, self._past(response, here) if here else 0)
 
     def error(self, reason: HubReason, **facts: Any) -> HubError:
         """The error for this reason, about what this thread asks for."""
@@ -213,13 +206,15 @@ class Wire:
             reason = "server" if status in _BUSY or status >= 500 else "answer"
         return self.error(reason, problem=f"status {status}", wait_s=wait_s)
 
-    def _require_trusted(self, request: Any) -> None:
-        """A next page may be anywhere; the token goes to the endpoint and the public Hub alone."""
-        if "authorization" not in request.headers:
-            return
-        home, there = http.URL(self.endpoint), request.url
+    def trusts(self, address: str) -> bool:
+        """Whether the token may go there: to the endpoint and the public Hub, and nowhere else."""
+        home, there = http.URL(self.endpoint), http.URL(address)
         same = (there.scheme, there.host, there.port) == (home.scheme, home.host, home.port)
-        if not same and not (there.scheme == "https" and there.host in _TOKEN_HOSTS):
+        return same or (there.scheme == "https" and there.host in _TOKEN_HOSTS)
+
+    def _require_trusted(self, request: Any) -> None:
+        """A next page may be anywhere."""
+        if "authorization" in request.headers and not self.trusts(str(request.url)):
             raise self.error("answer", problem="it leads elsewhere, and the token was not sent there")
 
     def _require_headway(self, request: Any) -> None:
@@ -232,31 +227,20 @@ class Wire:
             if self._asked.begun[place] > SAME_PLACE:
                 raise self.error("stuck", problem=f"it broke off {SAME_PLACE} times at the same byte")
 
-    def _offer_leftover(self, request: Any) -> tuple[Path, int] | None:
-        """Ask only for what is lacking, once, where the first bytes of a file are here."""
-        asked = self._asked
-        if request.method != "GET" or self._is_api(request):
-            return None
-        asked.opened()
-        leftover, asked.leftover = asked.leftover, None
-        size = leftover.stat().st_size if leftover is not None and "Range" not in request.headers else 0
-        if leftover is None or not size:
-            return None
-        request.headers["Range"] = f"bytes={size}-"
-        request.headers["Accept-Encoding"] = "identity"
-        return leftover, size
+    def _past(self, response: Any, here: int) -> int:
+        """How many first bytes of the answer to leave out: those that are here, if it brings them again."""
+        plain = response.headers.get("Content-Encoding", "identity") == "identity"
+        if response.status_code != 200 or not plain:  # the client takes what is packed for a file begun anew
+            return 0
+        total = response.headers.pop("Content-Length", None)
+        if total is not None and total.isdigit():
+            response.headers["Content-Length"] = str(max(int(total) - here, 0))
+        response.status_code = 206
+        return here
 
-    def _joined(self, response: Any, leftover: Path, size: int) -> Any:
-        """The bytes that are here, then those that came, as if all had come."""
-        response.status_code = 200
-        total = response.headers.pop("Content-Range").rpartition("/")[2]
-        response.headers["Content-Length"] = total
-        response.stream = _Watched(response.stream, self._note, before=leftover, size=size)
-        return response
-
-    def _watched(self, response: Any) -> Any:
+    def _watched(self, response: Any, past: int) -> Any:
         if not response.is_closed:
-            response.stream = _Watched(response.stream, self._note)
+            response.stream = _Watched(response.stream, self._note, past)
         return response
 
     def _note(self) -> None:
@@ -264,7 +248,7 @@ class Wire:
             raise self.error("stopped")
         self._asked.came()
 
-    def _admitted(self, request: Any, response: Any) -> Any:
+    def _admitted(self, request: Any, response: Any, *, resumed: bool) -> Any:
         """The answer, unless its headers would lead the client astray."""
         headers = response.headers
         problem = ""
@@ -272,6 +256,7 @@ class Wire:
             response.close()
             raise self.error("moved", moved_to=moved_to)
         if self._is_api(request):
+            self._asked.total = headers.get("X-Total-Count", "")
             if "json" not in headers.get("Content-Type", "").lower():
                 problem = "JSON was due, and something else came"
         elif request.method == "HEAD":
@@ -280,7 +265,7 @@ class Wire:
                 problem = "its ETag is no plain word"
             elif headers.get("X-Repo-Commit", self._asked.revision) != self._asked.revision:
                 problem = f"the file is said to be of another commit than {self._asked.revision}"
-        elif "Range" in request.headers and response.status_code == 200:
+        elif resumed and response.status_code == 200:
             self._asked.anew += 1  # the client would go on for ever with a server that knows no ranges
             if self._asked.anew > SAME_PLACE:
                 response.close()
@@ -307,29 +292,29 @@ class Wire:
 
 
 class _Watched(http.SyncByteStream):  # type: ignore[misc]
-    """A body whose every piece is noted as it comes, behind the bytes that were here before."""
+    """A body whose every piece is noted as it comes, without the first `past` bytes."""
 
-    def __init__(
-        self, inner: Any, note: Callable[[], None], *, before: Path | None = None, size: int = 0
-    ) -> None:
+    def __init__(self, inner: Any, note: Callable[[], None], past: int) -> None:
         self._inner = inner
         self._note = note
-        self._before = before
-        self._size = size
+        self._past = past
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._before is not None:
-            with self._before.open("rb") as stream:
-                left = self._size
-                while left and (piece := stream.read(min(left, 1 << 20))):
-                    left -= len(piece)
-                    yield piece
+        past = self._past
         for piece in self._inner:
             self._note()
-            yield piece
+            if past < len(piece):
+                yield piece[past:]
+            past = max(past - len(piece), 0)
 
     def close(self) -> None:
         self._inner.close()
+
+
+def _here(request: Any) -> int:
+    """How many first bytes of a file are here, by the request for the rest of it."""
+    span = _REST.fullmatch(request.headers.get("Range", ""))
+    return int(span[1]) if span is not None and request.method == "GET" else 0
 
 
 def _goes_on(response: Any, size: int) -> bool:

@@ -269,6 +269,30 @@ def test_a_branch_that_moved_on_is_news(specreg: Run, hub: LocalHub, own: Path) 
     assert json.loads(specreg("lock", str(own), "--check", "--json").out)["moved"] == []
 
 
+def test_a_commit_that_history_lost_is_drift(specreg: Run, hub: LocalHub, own: Path) -> None:
+    """
+    --check says so in a sentence of its own and ends with 1; the lock stays as it is until --upgrade moves it.
+    """
+    specreg("lock", str(own))
+    before = hub.keep(REPO)
+    hub.put(REPO, "README.md", b"# all anew\n")
+    hub.faults.history = lambda commits: commits[:1]
+    now = hub.commit(REPO)
+
+    told = specreg("lock", str(own), "--check")
+    document = json.loads(specreg("lock", str(own), "--check", "--json").out)
+
+    assert told.code == 1
+    assert (
+        f"{FIRST}: {before} is not in the history of main any more: history was rewritten, or it is of another "
+        f"branch; main stands at {now} now; --upgrade moves it"
+    ) in told.out.splitlines()
+    assert (document["changed"], document["strayed"]) == ([], [FIRST])
+    assert (specreg("lock", str(own)).code, locked(own).commit) == (0, before)
+    assert specreg("lock", str(own), "--upgrade").code == 0
+    assert specreg("lock", str(own), "--check").code == 0
+
+
 def test_check_looks_at_the_models_that_the_lock_holds(specreg: Run, hub: LocalHub, own: Path) -> None:
     """
     A model's digest that was tampered with is found without --models; models without a record are not asked for.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -18,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.hub.uploads import Uploads, Writing
 
 LFS_SUFFIXES = (".safetensors", ".bin")
 Rows = list[dict[str, Any]]
@@ -79,6 +82,8 @@ class Faults:
     body: Callable[[str, bytes], bytes] = _same
     ranged: Callable[[bytes], bytes] = lambda content: content
     rows: Callable[[Rows], Rows] = lambda rows: rows
+    history: Callable[[list[str]], list[str]] = lambda commits: commits
+    unsent: int | None = 0
     etag: Callable[[str, str], str] = lambda _path, etag: etag
     commit: str | None = None
     content_type: str = "application/json"
@@ -87,6 +92,8 @@ class Faults:
     link: str | None = None
     cuts: list[int] = field(default_factory=list)
     ranges_ignored: bool = False
+    ranges_shifted: int = 0
+    packed: bool = False
     stalled: str = ""
     refusals: list[Refusal] = field(default_factory=list)
     resets: list[Reset] = field(default_factory=list)
@@ -111,10 +118,12 @@ class LocalHub:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.faults = Faults()
+        self.uploads = Uploads()
         self.requests: list[str] = []
         self.ranges: list[str] = []
         self.tokens: list[tuple[str, str | None]] = []
         self.released = threading.Event()
+        self.kept: dict[str, list[str]] = {}
         hub = self
 
         class Handler(_Handler):
@@ -155,7 +164,14 @@ class LocalHub:
         """Go on serving a repository as it is now by its commit, whatever becomes of `main`; that commit."""
         commit = self.commit(repo)
         shutil.copytree(self.root / repo, self.root / ".kept" / commit / repo, dirs_exist_ok=True)
+        self.kept.setdefault(repo, []).append(commit)
         return commit
+
+    def history(self, repo: str, revision: str) -> list[str]:
+        """The commits of a repository up to a revision, the latest first: those kept, and what `main` stands at."""
+        commits = list(dict.fromkeys([*self.kept.get(repo, []), self.commit(repo)]))
+        last = commits.index(revision) if revision in commits else len(commits) - 1
+        return commits[last::-1]
 
     def root_at(self, repo: str, revision: str) -> Path:
         """Where a revision's files are."""
@@ -168,10 +184,11 @@ class LocalHub:
         return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Writing, BaseHTTPRequestHandler):
     local: LocalHub
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # headers and body are two sends: the second would wait 40 ms for the first
+    # Headers and body are two sends: the second would wait 40 ms for the first.
+    disable_nagle_algorithm = True
 
     def do_HEAD(self) -> None:
         self._answer()
@@ -183,26 +200,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def _answer(self) -> None:
-        hub, faults = self.local, self.local.faults
+        hub = self.local
         address = urlsplit(self.path)
         path = unquote(address.path)
-        hub.requests.append(f"{self.command} {path}")
-        hub.tokens.append((self.headers.get("Host", ""), self.headers.get("Authorization")))
-        if faults.stalled and faults.stalled in path:
-            hub.released.wait(20)
-        if self._reset_due(in_body=False) is not None:
-            self._reset()
+        if self._met_fault(path):
             return
-        for refusal in faults.refusals:
-            if refusal.where in path and refusal.times > 0:
-                refusal.times -= 1
-                extra = {"X-Error-Code": refusal.code} if refusal.code else {}
-                self._send(refusal.status, b"no", {**refusal.headers, **extra})
-                return
-        for old, new in faults.moved.items():
-            if f"/{old}/" in f"{path}/":
-                self._send(307, b"", {"Location": self.path.replace(old, new)})
-                return
         parts = path.strip("/").split("/")
         if parts[:2] == ["api", "models"]:
             self._answer_api("/".join(parts[2:4]), parts[4:], parse_qs(address.query))
@@ -210,6 +212,28 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_file(hub.root / "/".join(parts[1:]), path, {})
         else:
             self._answer_resolve("/".join(parts[:2]), parts[3], "/".join(parts[4:]))
+
+    def _met_fault(self, path: str) -> bool:
+        """Note the request, and let it meet the fault that waits for it, if one does."""
+        hub, faults = self.local, self.local.faults
+        hub.requests.append(f"{self.command} {path}")
+        hub.tokens.append((self.headers.get("Host", ""), self.headers.get("Authorization")))
+        if faults.stalled and faults.stalled in path:
+            hub.released.wait(20)
+        if self._reset_due(in_body=False) is not None:
+            self._reset()
+            return True
+        for refusal in faults.refusals:
+            if refusal.where in path and refusal.times > 0:
+                refusal.times -= 1
+                extra = {"X-Error-Code": refusal.code} if refusal.code else {}
+                self._send(refusal.status, b"no", {**refusal.headers, **extra})
+                return True
+        for old, new in faults.moved.items():
+            if f"/{old}/" in f"{path}/":
+                self._send(307, b"", {"Location": self.path.replace(old, new)})
+                return True
+        return False
 
     def _known(self, repo: str, revision: str) -> bool:
         if not (self.local.root / repo).is_dir():
@@ -229,8 +253,16 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {"Content-Type": faults.content_type}
         if rest[0] == "revision":
-            body = {"id": repo, "sha": faults.commit or hub.commit(repo), "siblings": []}
+            private = repo in hub.uploads.private
+            sha = faults.commit or hub.commit(repo)
+            body = {"id": repo, "sha": sha, "siblings": [], "private": private}
             self._send(200, json.dumps(body).encode(), headers)
+            return
+        if rest[0] == "commits":
+            commits = faults.history(hub.history(repo, rest[1]))
+            if faults.unsent is not None:
+                headers["X-Total-Count"] = str(len(commits) + faults.unsent)
+            self._send_page([{"id": commit} for commit in commits], query, headers)
             return
         folder = "/".join(rest[2:])
         recursive = query.get("recursive", ["False"])[0].lower() == "true"
@@ -239,10 +271,14 @@ class _Handler(BaseHTTPRequestHandler):
         if folder and not (root / repo / folder).is_dir():
             self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
             return
+        self._send_page(rows, query, headers)
+
+    def _send_page(self, rows: Rows, query: dict[str, list[str]], headers: dict[str, str]) -> None:
+        hub, faults = self.local, self.local.faults
         start = int(query.get("cursor", ["0"])[0])
         if start + faults.page < len(rows) and not faults.link_lost:
             target = f"{hub.endpoint}{urlsplit(self.path).path}?cursor={start + faults.page}"
-            target += "&recursive=True" if recursive else ""
+            target += "&recursive=True" if query.get("recursive", ["False"])[0].lower() == "true" else ""
             headers["Link"] = f'<{faults.link or target}>; rel="next"'
         self._send(200, json.dumps(rows[start : start + faults.page]).encode(), headers)
 
@@ -290,19 +326,21 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_file(self, file: Path, path: str, headers: dict[str, str]) -> None:
         faults = self.local.faults
         asked = self.headers.get("Range")
-        if asked is None and faults.body is _same and not faults.cuts and not faults.resets:
+        if asked is None and faults.body is _same and not (faults.cuts or faults.resets or faults.packed):
             self._stream(file, headers)
             return
         content = faults.body(path, file.read_bytes())
         self.local.ranges += [asked] if asked else []
         if asked and not faults.ranges_ignored:
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
+            start = int(asked.removeprefix("bytes=").rstrip("-")) - faults.ranges_shifted
             if start >= len(content):
                 self._send(416, b"", {"Content-Range": f"bytes */{len(content)}"})
                 return
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
             self._send(206, faults.ranged(content[start:]), headers)
             return
+        if faults.packed and self.command == "GET":
+            content, headers["Content-Encoding"] = gzip.compress(content), "gzip"
         self._send(200, content, headers)
 
     def _stream(self, file: Path, headers: dict[str, str]) -> None:

@@ -49,8 +49,8 @@ def test_heads_come_side_by_side(machine: Machine, hub: LocalHub) -> None:
 
     def watch() -> None:
         while not done.wait(0.02):
-            begun = list(machine.cache.glob("models--*/.specreg-*/*/models--*/blobs/*.incomplete"))
-            most[0] = max(most[0], len({path.parents[3] for path in begun}))
+            begun = list(machine.cache.glob("models--*/.specreg-*/*/leftover"))
+            most[0] = max(most[0], len({path.parents[1] for path in begun}))
 
     done = threading.Event()
     watcher = threading.Thread(target=watch)

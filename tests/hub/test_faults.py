@@ -316,22 +316,3 @@ def test_a_resumed_transfer_that_dies_early_loses_nothing(machine: Machine, hub:
 
     assert hub.ranges == ["bytes=60000-"]
     assert (machine.snapshot / WEIGHTS).read_bytes() == content
-
-
-def test_a_leftover_as_long_as_the_file_is_no_beginning_of_it(machine: Machine, hub: LocalHub) -> None:
-    """
-    Nothing follows it: it is let go, and what comes in its stead is gone on with though it is shorter.
-    """
-    content = bytes(range(256)) * 400
-    hub.put(REPO, f"{EDGE}/{WEIGHTS}", content)
-    hub.faults.resets = [Reset(where="GET /cdn/", after=20_000)]
-    with pytest.raises(HubError):
-        machine.download()
-    (leftover,) = machine.cache.rglob("leftover")
-    leftover.write_bytes(content)
-    hub.faults.resets, hub.ranges = [Reset(where="GET /cdn/", after=7_000, times=1)], []
-
-    machine.download()
-
-    assert hub.ranges == [f"bytes={len(content)}-", "bytes=7000-"]
-    assert (machine.snapshot / WEIGHTS).read_bytes() == content
