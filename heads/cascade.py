@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, Final
 
 import torch
@@ -13,6 +16,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from heads.anatomy import require_eval
 from heads.configured import options_of
+from heads.engines.captured import CapturedLevel
 from heads.engines.choice import Engine, engine_for, head_for, level_for, read_engine
 from heads.fitting import check_heads, check_length, shared_vocabulary
 from heads.generation import Generation, LevelReport
@@ -20,8 +24,8 @@ from heads.head import AcceptancePredictionHead
 from heads.law import adjustments_of, rule_of
 from heads.level import Level
 from heads.prompt import Prompt, prompt_ids
-from heads.rounds import Edge, Rounds, Tally
-from heads.settings import PerEdgeFloat, PerEdgeInt, Settings, read_settings
+from heads.rounds import AcceptanceHead, Edge, Rounds, Tally
+from heads.settings import PerEdgeFloat, PerEdgeInt, Settings, per_edge, read_settings
 from heads.stopping import Ending, FinishReason
 from heads.streaming import Stream, Streamer
 from registry.errors import GenerationError, IncompatibleError
@@ -99,7 +103,50 @@ class Cascade:
             level_for(model, name=name, engine=kind, top=model is self.models[-1])
             for model, name, kind in zip(self.models, self.names, self.engines, strict=True)
         ]
-        self._advisers = [head_for(head, kind) for head, kind in zip(self.heads, self.engines, strict=False)]
+        self._advisers = _advisers(self.heads, self.engines)
+
+    def part(
+        self, places: Sequence[int], heads: Sequence[AcceptancePredictionHead | None] | None = None
+    ) -> Cascade:
+        """Some of the models as a cascade of their own, over the same caches: one decodes at a time.
+
+        Args:
+            places: Of those models, ascending.
+            heads: One per neighbouring pair of them; None takes the heads of neighbours that were neighbours.
+
+        Raises:
+            IncompatibleError: a head does not fit.
+        """
+        part = copy.copy(self)
+        part.models = tuple(self.models[place] for place in places)
+        part.names = tuple(self.names[place] for place in places)
+        part.engines = tuple(self.engines[place] for place in places)
+        part._levels = [self._levels[place] for place in places]
+        between = (self.heads[first] if second == first + 1 else None for first, second in pairwise(places))
+        part.heads = tuple(between if heads is None else heads)
+        check_heads(part.models, part.heads, part.names)
+        size = len(self.tokenizer) if self.tokenizer is not None else None
+        part.vocab_size = shared_vocabulary(part.models, part.names, size)
+        part._advisers = _advisers(part.heads, part.engines)
+        return part
+
+    def warm_up(
+        self, positions: int, *, max_draft: PerEdgeInt = 8, told: Callable[[], None] = lambda: None
+    ) -> None:
+        """Record ahead what a text of so many positions needs, prompt included; nothing for models run eagerly.
+
+        Args:
+            positions: Of the longest text.
+            max_draft: As for `generate`.
+            told: Called after each graph; `graphs_for` says how many there are.
+        """
+        with self._alone():
+            for level, lengths in self._recorded(max_draft):
+                level.warm_up(positions, lengths, told=told)
+
+    def graphs_for(self, max_draft: PerEdgeInt = 8) -> int:
+        """How many graphs `warm_up` plays through."""
+        return sum(len(level.padded(lengths)) for level, lengths in self._recorded(max_draft))
 
     def generate(
         self,
@@ -179,6 +226,13 @@ class Cascade:
         ending = self._ending(settings, eos_token_id)
         for model, name in zip(self.models, self.names, strict=True):
             require_eval(model, name)
+        with self._alone(), Stream(streamer) as stream:
+            stream.prompt(ids)
+            return self._run(ids, settings, ending, stream)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One text at a time."""
         if not self._busy.acquire(blocking=False):
             raise GenerationError(
                 option="generate",
@@ -187,13 +241,20 @@ class Cascade:
                 next_step="Wait for it, or build a second Cascade from the same models.",
             )
         try:
-            with Stream(streamer) as stream:
-                stream.prompt(ids)
-                return self._run(ids, settings, ending, stream)
+            yield
         finally:
             for level in self._levels:
                 level.end()
             self._busy.release()
+
+    def _recorded(self, max_draft: PerEdgeInt) -> list[tuple[CapturedLevel, range]]:
+        """Levels that record graphs, and the lengths of what they may be fed: proposals, and what others added."""
+        most = per_edge("max_draft", max_draft, len(self.heads), int)
+        return [
+            (level, range(1, (most[index - 1] if index else 0) + len(self._levels) - index + 1))
+            for index, level in enumerate(self._levels)
+            if isinstance(level, CapturedLevel)
+        ]
 
     @torch.inference_mode()
     def _run(self, ids: list[int], settings: Settings, ending: Ending, stream: Stream) -> Generation:
@@ -269,6 +330,12 @@ def decode(
         if reason is not None:
             return tokens, reason
     return tokens, "length"
+
+
+def _advisers(
+    heads: Sequence[AcceptancePredictionHead | None], engines: Sequence[Engine]
+) -> list[AcceptanceHead | None]:
+    return [head_for(head, engine) for head, engine in zip(heads, engines, strict=False)]
 
 
 def _report(level: Level, tally: Tally | None) -> LevelReport:

@@ -25,6 +25,8 @@ from heads.encoding import DTYPES, encoded
 from heads.head import AcceptancePredictionHead, StoredForm
 from heads.stored import judged, refused
 from registry.errors import NotInstalledError
+from registry.files.calibrationfile import MAX_CALIBRATION_BYTES, calibration_bytes, parse_calibration
+from registry.files.filenames import CALIBRATION
 from registry.files.layout import MAX_CONFIG_BYTES, HeadConfig, parse_head_config, stored_form
 from registry.places import hub_cache
 from registry.records import LockEntry
@@ -38,13 +40,19 @@ _Head = TypeVar("_Head", bound=AcceptancePredictionHead)
 
 
 def load_head(
-    config: bytes, weights: bytes, *, file: str = WEIGHTS, pickled: bool = False
+    config: bytes,
+    weights: bytes,
+    *,
+    calibration: bytes | None = None,
+    file: str = WEIGHTS,
+    pickled: bool = False,
 ) -> AcceptancePredictionHead:
     """Build the head that these bytes hold, so that the bytes a caller has hashed are the bytes loaded.
 
     Args:
         config: The content of config.json.
         weights: The content of model.safetensors. A pickle is refused, whatever it is called.
+        calibration: The content of calibration.json, where there is one.
         file: Where the weights are from.
         pickled: Whether they were converted from a pickle, which `stored_form` then says.
 
@@ -55,7 +63,10 @@ def load_head(
         CheckpointError: the bytes are not those of such a head; `problems` lists all.
     """
     sizes = parse_head_config(config, file=str(Path(file).with_name(CONFIG)))
-    return _built(AcceptancePredictionHead, sizes, weights, file=file, pickled=pickled)
+    head = _built(AcceptancePredictionHead, sizes, weights, file=file, pickled=pickled)
+    if calibration is not None:
+        head.calibration = parse_calibration(calibration, file=str(Path(file).with_name(CALIBRATION)))
+    return head
 
 
 def load_folder(folder: str | Path, *, kind: type[_Head]) -> _Head:
@@ -81,13 +92,18 @@ def load_folder(folder: str | Path, *, kind: type[_Head]) -> _Head:
     content = _content(path, weights.name, record, most=most_bytes(sizes))
     if pickled:
         content = weights_of_pickle(content, config, file=str(weights))
-    return _built(kind, sizes, content, file=str(weights), pickled=pickled)
+    head = _built(kind, sizes, content, file=str(weights), pickled=pickled)
+    told = _calibration(path, record)
+    if told is not None:
+        head.calibration = parse_calibration(told, file=str(path / CALIBRATION))
+    return head
 
 
 def save_folder(head: AcceptancePredictionHead, folder: str | Path) -> None:
-    """Write config.json and model.safetensors; one head always gives the same bytes.
+    """Write config.json and model.safetensors, and calibration.json for a head that has one.
 
-    Each file is written beside its place, flushed to the disk and moved there last.
+    One head always gives the same bytes. Each file is written beside its place, flushed to the disk and moved there
+    last; the calibration of a head that lay there before goes.
 
     Raises:
         CheckpointError: the head's tensors are of several dtypes or of none that is stored, or not finite.
@@ -95,8 +111,11 @@ def save_folder(head: AcceptancePredictionHead, folder: str | Path) -> None:
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     weights = packed(head, file=str(path / WEIGHTS))
+    (path / CALIBRATION).unlink(missing_ok=True)
     _write(path / WEIGHTS, weights)
     _write(path / CONFIG, (json.dumps(head.config, indent=2) + "\n").encode())
+    if head.calibration is not None:
+        _write(path / CALIBRATION, calibration_bytes(head.calibration))
 
 
 def packed(head: AcceptancePredictionHead, *, file: str = WEIGHTS) -> bytes:
@@ -161,6 +180,12 @@ def _content(folder: Path, name: str, record: tuple[str, LockEntry] | None, *, m
         return _read(folder / name, most=most)
     subject, entry = record
     return read_verified(folder, entry, (name,), subject=subject)[name]
+
+
+def _calibration(folder: Path, record: tuple[str, LockEntry] | None) -> bytes | None:
+    """The content of calibration.json; None where there is none, or none that the head's record knows."""
+    known = os.path.lexists(folder / CALIBRATION) if record is None else CALIBRATION in record[1].files
+    return _content(folder, CALIBRATION, record, most=MAX_CALIBRATION_BYTES) if known else None
 
 
 def _read(path: Path, *, most: int) -> bytes:

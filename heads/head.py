@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from registry.errors import ShapeError, UsageError
 from registry.files.layout import CLASSES, MAX_HIDDEN_SIZE, MAX_LAYERS
+from registry.records import Calibration
 
 StoredForm = Literal["separate", "shared", "pickled"]
 ACCEPTED = 1  # the class 'the target accepts'; 0 is 'it does not'
@@ -40,6 +41,7 @@ class AcceptancePredictionHead(nn.Module):
 
     Attributes:
         stored_form: How it was stored, when it was loaded: 'separate', 'shared' or 'pickled'.
+        calibration: Scale and bias on its logit, fitted on held-out prompts; None where there are none.
 
     Raises:
         UsageError: a size is missing, no integer or out of bounds.
@@ -57,6 +59,7 @@ class AcceptancePredictionHead(nn.Module):
         self.num_layers = _size(config, "num_layers", 0, MAX_LAYERS)
         self.shared = shared and self.num_layers > 1
         self.stored_form: StoredForm = "shared" if self.shared else "separate"
+        self.calibration: Calibration | None = None
         if self.shared:
             blocks = [ResBlock(self.hidden_size)] * self.num_layers
         else:
@@ -98,15 +101,35 @@ class AcceptancePredictionHead(nn.Module):
             hidden: (..., hidden_size), of any floating dtype, on any device: moved to the head's own.
 
         Returns:
-            (...), float32, each in [0, 1]: the raw estimate, weighted as the head was trained.
+            (...), float32, each in [0, 1]: sigmoid(scale * logit + bias) where the head has a calibration,
+            `raw_acceptance` where it has none.
         """
+        if self.calibration is None:
+            return self.raw_acceptance(hidden)
+        return torch.sigmoid(self.calibration.scale * self.logit(hidden) + self.calibration.bias)
+
+    def raw_acceptance(self, hidden: Tensor) -> Tensor:
+        """The estimate as the published rule uses it: weighted as the head was trained, whatever its calibration.
+
+        Takes and gives what `acceptance` does.
+        """
+        return torch.softmax(self._logits(hidden), dim=-1)[..., ACCEPTED]
+
+    def logit(self, hidden: Tensor) -> Tensor:
+        """log P(accepted) - log P(rejected), raw: (..., hidden_size) -> (...), float32."""
+        logits = self._logits(hidden)
+        return logits[..., ACCEPTED] - logits[..., 1 - ACCEPTED]
+
+    def _logits(self, hidden: Tensor) -> Tensor:
         weight = self.output.weight
-        logits = self(hidden.to(device=weight.device, dtype=weight.dtype)).float()
-        return torch.softmax(logits, dim=-1)[..., ACCEPTED]
+        logits: Tensor = self(hidden.to(device=weight.device, dtype=weight.dtype)).float()
+        return logits
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
         """Load a head from its folder: config.json and model.safetensors, or an old pytorch_model.bin.
+
+        A calibration.json beside them is read too, and `acceptance` then gives calibrated numbers.
 
         A folder of the Hub's cache is held against the record that a catalog's lock or a download left of it, and
         refused where its bytes differ. A folder of your own, or one without a record, is read as it is: nothing
@@ -122,7 +145,10 @@ class AcceptancePredictionHead(nn.Module):
         return load_folder(folder, kind=cls)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Store it as published: config.json and model.safetensors, each written whole or not at all."""
+        """Store it as published: config.json and model.safetensors, each written whole or not at all.
+
+        A calibration goes into calibration.json beside them.
+        """
         from heads.checkpoint import save_folder  # noqa: PLC0415 - as above
 
         save_folder(self, folder)

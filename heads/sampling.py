@@ -58,10 +58,26 @@ class Seeded:
         return torch.rand(count, dtype=dtype, device=device, generator=self._generator(device))
 
     def draw(self, weights: Tensor) -> Tensor:
-        """The winner of an exponential race, argmax of weights / Exp(1): no cumulative sum, no lost tail."""
+        """One uniform number against cumulative weights on a CPU, elsewhere a race of exponential ones.
+
+        The sums are of float64, so that no tail is lost; an accelerator has no such sum worth waiting for, and there
+        the winner is the argmax of weights / Exp(1).
+        """
+        if weights.device.type == "cpu":
+            return self._looked_up(weights)
         noise = torch.empty_like(weights).exponential_(generator=self._generator(weights.device))
         best, token = (weights / noise).max(dim=-1)
         return torch.where(best > 0, token, NO_TOKEN)
+
+    def _looked_up(self, weights: Tensor) -> Tensor:
+        sums = weights.cumsum(dim=-1, dtype=torch.float64)
+        total = sums[-1]
+        drawn = self.uniform(1, weights.device) * total
+        # the first sum past the number has a weight of its own; rounded up to the total it would be past the end
+        token = torch.minimum(
+            torch.searchsorted(sums, drawn, right=True), torch.searchsorted(sums, total[None])
+        )[0]
+        return torch.where((total > 0) & total.isfinite(), token, NO_TOKEN)
 
     def _generator(self, device: torch.device) -> torch.Generator:
         generator = self._generators.get(device)

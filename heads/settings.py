@@ -63,9 +63,9 @@ def read_settings(
     Raises:
         GenerationError: an option is out of range; its fields name it.
     """
-    least = _per_edge("min_draft", min_draft, edges, int)
-    most = _per_edge("max_draft", max_draft, edges, int)
-    limits = _per_edge("threshold", threshold, edges, float)
+    least = per_edge("min_draft", min_draft, edges, int)
+    most = per_edge("max_draft", max_draft, edges, int)
+    limits = per_edge("threshold", threshold, edges, float)
     for name, values in (("min_draft", least), ("max_draft", most)):
         for value in values:
             _require(value >= 1, name, "at least 1", value)
@@ -105,7 +105,12 @@ def read_settings(
     return settings
 
 
-def _per_edge(option: str, value: object, edges: int, kind: type[_Number]) -> tuple[_Number, ...]:
+def per_edge(option: str, value: object, edges: int, kind: type[_Number]) -> tuple[_Number, ...]:
+    """One number for each edge, given as one for all or as a list.
+
+    Raises:
+        GenerationError: it is neither.
+    """
     read = _integer if kind is int else _real
     if isinstance(value, Sequence) and not isinstance(value, str):
         _require(len(value) == edges, option, f"one value or a list of {edges}, one per edge", value)

@@ -156,12 +156,15 @@ class Pipeline:
         _warn(note_verification([*found.heads, *found.models], self.shelf, checked_at=began))
         return found
 
-    def load(self, *, device: str | None = None, dtype: str | None = None) -> Cascade:
+    def load(
+        self, *, device: str | None = None, dtype: str | None = None, engine: str | None = None
+    ) -> Cascade:
         """Load models and heads, each checked against its record first.
 
         Args:
             device: As torch names it; the first GPU when None and there is one, else the CPU.
             dtype: 'float32', 'bfloat16' or 'float16'; float32 on a CPU and the stored one on a GPU when None.
+            engine: 'eager', 'captured' or 'fused'; captured on a GPU and eager on a CPU when None.
 
         Raises:
             NotInstalledError: A model or head is not on this machine.
@@ -169,7 +172,7 @@ class Pipeline:
         """
         from heads.runtime import load_cascade
 
-        return load_cascade(self, device=device, dtype=dtype)
+        return load_cascade(self, device=device, dtype=dtype, engine=engine)
 
 
 def resolve_pipeline(

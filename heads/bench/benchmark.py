@@ -16,6 +16,7 @@ from heads.bench.report import report_of
 from heads.bench.sweep import best_fixed, candidates
 from heads.bench.systems import PLAIN, CascadeSystem, Sampling, System, systems_of
 from heads.cascade import Cascade
+from heads.head import AcceptancePredictionHead
 from heads.prompt import prompt_ids
 from heads.runtime import load_registered_head
 from registry.chains import resolve
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from registry.pipeline import Pipeline
 
 SWEPT_PROMPTS: Final = 2
+MOST_DRAFTED: Final = 12  # of what the sweep tries
 Told = Callable[[str], None]
 Bar = Callable[[int, str], AbstractContextManager[Told]]
 
@@ -54,14 +56,19 @@ class Benchmark:
     bar: Bar = _silent
 
     def run(
-        self, pipeline: Pipeline, *, device: str | None = None, dtype: str | None = None
+        self,
+        pipeline: Pipeline,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        engine: str | None = None,
     ) -> dict[str, Any]:
         """Load the chain, measure, and report.
 
         Raises:
             SpecregError: the chain cannot be loaded, a mode is unknown, or the journal is of another run.
         """
-        cascade = pipeline.load(device=device, dtype=dtype)
+        cascade = pipeline.load(device=device, dtype=dtype, engine=engine)
         ids = [prompt_ids(one.text, cascade.tokenizer, vocab_size=cascade.vocab_size) for one in self.prompts]
         systems = self._wanted(systems_of(cascade, _direct(pipeline, cascade), options=self.advised))
         facts = provenance(cascade)
@@ -75,6 +82,7 @@ class Benchmark:
         }
         plan = document | {"modes": [system.mode for system in systems], "advised": self.advised}
         plan["provenance"] = {name: value for name, value in facts.items() if name != "measured_at"}
+        self._warmed_up(cascade, max(map(len, ids)))
         journal = Journal(self.journal, plan)
         done = False
         try:
@@ -86,6 +94,13 @@ class Benchmark:
             journal.close(done=done)
         document["systems"] = report_of(systems, journal.rows, greedy=self.sampling.temperature == 0)
         return document
+
+    def _warmed_up(self, cascade: Cascade, longest: int) -> None:
+        """Every graph that any system may need, recorded before anything is timed."""
+        with self.bar(cascade.graphs_for(MOST_DRAFTED), "recording") as told:
+            cascade.warm_up(
+                longest + self.sampling.max_new_tokens, max_draft=MOST_DRAFTED, told=partial(told, "")
+            )
 
     def _wanted(self, systems: Sequence[System]) -> list[System]:
         known = [system.mode for system in systems]
@@ -115,20 +130,13 @@ class Benchmark:
         return found
 
 
-def _direct(pipeline: Pipeline, cascade: Cascade) -> Cascade | None:
-    """The chain's first and last model alone, where the catalog has a head from one to the other and it is here."""
+def _direct(pipeline: Pipeline, cascade: Cascade) -> AcceptancePredictionHead | None:
+    """A head from the chain's first model to its last, where models are between them and it is here."""
     if len(cascade.models) < 3:
         return None
     shelf = pipeline.shelf
     try:
         chain = resolve(shelf.catalog, pipeline.models[0], pipeline.target, length=2)
-        head = load_registered_head(shelf, chain.heads[0]).to(cascade.models[0].device)
+        return load_registered_head(shelf, chain.heads[0]).to(cascade.models[0].device)
     except (NoChainError, NotInstalledError):
         return None
-    ends = (0, -1)
-    return Cascade(
-        [cascade.models[end] for end in ends],
-        [head],
-        cascade.tokenizer,
-        names=[cascade.names[end] for end in ends],
-    )

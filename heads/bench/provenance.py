@@ -29,6 +29,7 @@ def provenance(cascade: Cascade) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": str(device),
+        "engines": list(cascade.engines),
         "dtype": [str(model.dtype).removeprefix("torch.") for model in cascade.models],
         "parameters": [model.num_parameters() for model in cascade.models],
     }

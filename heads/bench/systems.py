@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from heads.cascade import Cascade
 from heads.generation import Generation, LevelReport
+from heads.head import AcceptancePredictionHead
 
 COUNTS: Final = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 PLAIN: Final = "plain"
@@ -147,30 +148,34 @@ def _counted(models: Sequence[nn.Module]) -> tuple[Callable[[], list[int]], list
 
 
 def systems_of(
-    cascade: Cascade, direct: Cascade | None = None, *, options: Mapping[str, Any] | None = None
+    cascade: Cascade,
+    direct: AcceptancePredictionHead | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
 ) -> list[System]:
-    """Every system that a loaded chain can be run as.
+    """Every system that a loaded chain can be run as. Plain decoding is eager, whatever runs the chain.
 
     Args:
         cascade: The whole chain.
-        direct: Its first and last model alone, where a head joins them.
+        direct: A head from its first model to its last, where there is one and models are between them.
         options: Of `generate`, for the modes in which heads advise: min_draft, max_draft, threshold.
     """
     advised = dict(options or {})
-    target = cascade.models[-1]
-    found: list[System] = [
-        CascadeSystem(mode=PLAIN, cascade=_top(cascade, 1)),
-        TransformersSystem(mode=PEER, target=target, assistant=None, models=cascade.names[-1:]),
-    ]
-    if len(cascade.models) > 1:
+    models, names = cascade.models, cascade.names
+    alone = cascade.part([len(models) - 1])
+    eager = Cascade(models[-1:], None, cascade.tokenizer, names=names[-1:], engine="eager")
+    found: list[System] = [CascadeSystem(mode=PLAIN, cascade=eager)]
+    if alone.engines != eager.engines:
+        found.append(CascadeSystem(mode=f"{PLAIN}:{alone.engines[0]}", cascade=alone))
+    found.append(TransformersSystem(mode=PEER, target=models[-1], assistant=None, models=names[-1:]))
+    if len(models) > 1:
         found.append(
-            TransformersSystem(
-                mode=ASSISTED, target=target, assistant=cascade.models[-2], models=cascade.names[-2:]
-            )
+            TransformersSystem(mode=ASSISTED, target=models[-1], assistant=models[-2], models=names[-2:])
         )
-    parts = {COUNTS[count]: _top(cascade, count) for count in range(2, len(cascade.models) + 1)}
-    if direct is not None and len(cascade.models) > 2:
-        parts["direct"] = direct
+    places = range(len(models))
+    parts = {COUNTS[count]: cascade.part(places[-count:]) for count in range(2, len(models) + 1)}
+    if direct is not None and len(models) > 2:
+        parts["direct"] = cascade.part([0, len(models) - 1], [direct])
     for name, part in parts.items():
         found.append(CascadeSystem(mode=f"{name}:heads", cascade=part, settings=advised))
         if len(part.models) > 2:
@@ -183,9 +188,3 @@ def systems_of(
         )
         found.append(CascadeSystem(mode=f"{name}:fixed", cascade=part, settings={"schedule": "fixed"}))
     return found
-
-
-def _top(cascade: Cascade, count: int) -> Cascade:
-    """The last `count` models of a chain as a chain of their own."""
-    heads = cascade.heads[len(cascade.heads) - count + 1 :] if count > 1 else ()
-    return Cascade(cascade.models[-count:], heads, cascade.tokenizer, names=cascade.names[-count:])

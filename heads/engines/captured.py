@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from heads.anatomy import max_positions, require_eval, require_rollback
 from heads.engines.eager import EagerLevel
 from heads.engines.forward import Forward
 from heads.engines.proof import alike, prove_rollback
-from heads.engines.recording import RecordingRefusedError, record
+from heads.engines.recording import RecordingRefusedError, outside_inference, record
 from heads.engines.slots import Slots, slot_bytes
 from heads.level import Fed
 from registry.errors import IncompatibleError
@@ -25,6 +25,9 @@ QUERY_LENGTHS: Final[tuple[int, ...]] = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
 CAPACITIES: Final = (128, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 CAPACITY_STEP: Final = 4096  # beyond those
 BOARDS_KEPT: Final = 2
+ROOMY: Final = (
+    4  # a cache so many times too large is still used: attention over it costs less than recording anew
+)
 MASKED_ATTENTIONS: Final = ("sdpa", "eager")  # those that take a ready mask
 PAD: Final = 0
 
@@ -106,22 +109,22 @@ class CapturedLevel:
 
     def bytes_for(self, positions: int) -> int:
         """Memory that the cache of such a text takes; 0 where it is there already."""
-        capacity = self.capacity(positions)
-        return 0 if capacity in self._boards else slot_bytes(self.model, capacity)
+        return 0 if self._fitting(positions) else slot_bytes(self.model, self.capacity(positions))
 
     def begin(self, positions: int = 0) -> None:
         """Empty the cache and the counters, and choose a cache that is large enough."""
         self.length = 0
         self.forwards = 0
         self.seconds = 0.0
-        capacity = self.capacity(positions)
-        if capacity not in self._boards:
+        capacity = self._fitting(positions)
+        if capacity is None:
             while len(self._boards) >= BOARDS_KEPT:
                 self._boards.popitem(last=False)
+            capacity = self.capacity(positions)
             self._boards[capacity] = _Board(Slots(self.model, capacity))
         self._boards.move_to_end(capacity)
         self._board = self._boards[capacity]
-        with _outside_inference():
+        with outside_inference():
             self._board.slots.clear()
 
     def end(self) -> None:
@@ -135,19 +138,19 @@ class CapturedLevel:
         self._boards.clear()
         self._pool = None
 
+    @torch.inference_mode()
     def feed(self, token_ids: Sequence[int] | Tensor, rows: int) -> Fed:
         """One forward, padded to a recorded length where there is one."""
         started = time.perf_counter()
         count = len(token_ids)
         length = next((one for one in self.query_lengths if one >= count), count)
         board = self._room_for(self.length + length)
-        with _outside_inference():
-            packed = self._packed(token_ids, length)
-            if count > self.query_lengths[-1]:
-                logits, hidden = self._step(board, packed, rows)
-            else:
-                logits, hidden = self._graph(board, length, packed)(packed)
-                logits, hidden = logits[count - rows : count], hidden[count - rows : count]
+        packed = self._packed(token_ids, length)
+        if count > self.query_lengths[-1]:
+            logits, hidden = self._step(board, packed, rows)
+        else:
+            logits, hidden = self._graph(board, length, packed)(packed)
+            logits, hidden = logits[count - rows : count], hidden[count - rows : count]
         self.length += count
         self.forwards += 1
         self.seconds += time.perf_counter() - started
@@ -157,17 +160,28 @@ class CapturedLevel:
         """The cache keeps what is past `length`, behind the mask, until it is written over."""
         self.length = min(self.length, length)
 
+    def padded(self, lengths: Iterable[int]) -> list[int]:
+        """What queries of these lengths are padded to, each once; those that run unrecorded left out."""
+        found = {next((one for one in self.query_lengths if one >= length), 0) for length in lengths}
+        return sorted(found - {0})
+
     def warm_up(
-        self, positions: int, lengths: Sequence[int] | None = None, *, told: Callable[[], None] = lambda: None
+        self, positions: int, lengths: Iterable[int], *, told: Callable[[], None] = lambda: None
     ) -> None:
-        """Record ahead what texts of so many positions need: all lengths, or those that such queries are padded to."""
+        """Record ahead what texts of so many positions need for queries of these lengths."""
         self.begin(positions)
-        wanted = {next((one for one in self.query_lengths if one >= each), 0) for each in lengths or ()}
-        for length in self.query_lengths if lengths is None else sorted(wanted - {0}):
+        for length in self.padded(lengths):
             self.feed([PAD] * length, length)
             self.rollback(0)
             told()
         self.end()
+
+    def _fitting(self, positions: int) -> int | None:
+        """The smallest cache that is there and neither too small nor far too large."""
+        need = positions + self.slack
+        return min(
+            (one for one in self._boards if need <= one <= ROOMY * self.capacity(positions)), default=None
+        )
 
     def _packed(self, token_ids: Sequence[int] | Tensor, length: int) -> Tensor:
         """(1 + length,): where the query begins, and its tokens, padded."""
@@ -201,7 +215,8 @@ class CapturedLevel:
     def _record(self, step: Step, packed: Tensor) -> Step:
         if self._pool is None and packed.device.type == "cuda":
             self._pool = torch.cuda.graph_pool_handle()
-        expected = step(packed)[0].clone()  # what is made at the first call is made now
+        with outside_inference():
+            expected = step(packed)[0].clone()  # what is made at the first call is made now
         try:
             recording = record(step, packed, fused=self._fused, pool=self._pool)
         except RecordingRefusedError as error:
@@ -220,24 +235,10 @@ class CapturedLevel:
         if positions <= board.slots.capacity:
             return board
         larger = _Board(Slots(self.model, self.capacity(positions)))
-        with _outside_inference():
+        with outside_inference():
             larger.slots.take_over(board.slots)
         self._boards[larger.slots.capacity] = self._board = larger
         return larger
-
-
-class _outside_inference:  # noqa: N801 - used as a word
-    """Neither gradients nor inference tensors: those could not be recorded, nor written to outside of it."""
-
-    def __enter__(self) -> None:
-        self._inference = torch.inference_mode(mode=False)
-        self._gradients = torch.no_grad()
-        self._inference.__enter__()
-        self._gradients.__enter__()
-
-    def __exit__(self, *raised: Any) -> None:
-        self._gradients.__exit__(*raised)
-        self._inference.__exit__(*raised)
 
 
 def captures(model: PreTrainedModel) -> bool:

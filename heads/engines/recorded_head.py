@@ -26,12 +26,11 @@ class RecordedHead:
         if len(hidden) > MOST_POSITIONS or hidden.device != self.head.output.weight.device:
             return self.head.acceptance(hidden)
         key = len(hidden), hidden.dtype
-        with torch.inference_mode(mode=False), torch.no_grad():
-            found = self._recordings.get(key)
-            if found is None:
-                try:
-                    found = record(self.head.acceptance, hidden.clone())
-                except RecordingRefusedError:
-                    found = self.head.acceptance
-                self._recordings[key] = found
-            return found(hidden)
+        found = self._recordings.get(key)
+        if found is None:
+            try:
+                found = record(self.head.acceptance, hidden)
+            except RecordingRefusedError:
+                found = self.head.acceptance
+            self._recordings[key] = found
+        return found(hidden)

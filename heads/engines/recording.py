@@ -9,7 +9,8 @@ differently.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import torch
@@ -41,15 +42,27 @@ def record(
         RecordingRefusedError: it reads its own numbers, or this torch cannot record it.
     """
     try:
-        if fused:
-            step = torch.compile(step, fullgraph=True, dynamic=False)
-            step(example)
-        if example.device.type == "cuda":
-            return _cuda_graph(step, example, pool)
-        return step if fused else _traced(step, example)
+        with outside_inference():
+            example = example.clone()
+            if fused:
+                step = torch.compile(step, fullgraph=True, dynamic=False)
+                step(example)
+            if example.device.type == "cuda":
+                return _cuda_graph(step, example, pool)
+            return step if fused else _traced(step, example)
     except Exception as error:
         reason = str(error).strip().splitlines() or [""]
         raise RecordingRefusedError(f"{type(error).__name__}: {reason[0]}") from error
+
+
+@contextmanager
+def outside_inference() -> Iterator[None]:
+    """Neither gradients nor inference tensors: those cannot be recorded, nor written to in another mode.
+
+    A recording is made outside of inference mode, and played inside of it, where each operator costs less.
+    """
+    with torch.inference_mode(mode=False), torch.no_grad():
+        yield
 
 
 def _traced(step: Callable[[Tensor], Shown], example: Tensor) -> Callable[[Tensor], Shown]:
@@ -65,7 +78,7 @@ def _traced(step: Callable[[Tensor], Shown], example: Tensor) -> Callable[[Tenso
 
 def _cuda_graph(step: Callable[[Tensor], Shown], example: Tensor, pool: Any) -> Callable[[Tensor], Shown]:
     """One launch for the whole step; input and output lie where they lay when it was captured."""
-    given = example.clone()
+    given = example
     stream = torch.cuda.Stream(example.device)
     stream.wait_stream(torch.cuda.current_stream(example.device))
     with torch.cuda.stream(stream):

@@ -33,7 +33,8 @@ class SlotLayer(StaticLayer):
     ) -> tuple[Tensor, Tensor]:
         """Write (1, heads, n, size) states into n slots; all keys and values, (1, heads, capacity, size)."""
         if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
+            with torch.inference_mode(mode=False):  # an inference tensor could not be written to while recording
+                self.lazy_initialization(key_states, value_states)
         keys, values = self.held()
         keys.index_copy_(2, self.slots, key_states)
         values.index_copy_(2, self.slots, value_states)
@@ -89,7 +90,8 @@ class Slots:
         """Hold what a smaller cache of the same model holds."""
         for mine, theirs in zip(self._layers, smaller._layers, strict=True):
             if theirs.is_initialized:
-                mine.lazy_initialization(*theirs.held())
+                with torch.inference_mode(mode=False):
+                    mine.lazy_initialization(*theirs.held())
                 for larger, held in zip(mine.held(), theirs.held(), strict=True):
                     larger[:, :, : smaller.capacity] = held
 

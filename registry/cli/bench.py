@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from registry.cli.options import with_catalog, with_narrowing
+from registry.cli.options import pipeline_of, with_catalog, with_loading, with_narrowing
 from registry.cli.printing import print_json, print_table
 from registry.errors import UsageError
 
@@ -44,8 +44,7 @@ from registry.errors import UsageError
 @click.option(
     "--figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw it: .svg, .png or .pdf."
 )
-@click.option("--device", help="As torch names it. Default: the first GPU, else the CPU.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]))
+@with_loading
 @with_narrowing
 @with_catalog
 def bench(source: str, target: str, **options: Any) -> None:
@@ -62,17 +61,9 @@ def bench(source: str, target: str, **options: Any) -> None:
     from heads.bench.prompts import chosen, own_prompts, read_prompts
     from heads.bench.systems import Sampling
     from registry.files.wholefile import put_whole
-    from registry.pipeline import resolve_pipeline
 
     prompts = own_prompts() if options["prompts"] is None else read_prompts(options["prompts"])
-    pipeline = resolve_pipeline(
-        source,
-        target,
-        length=options["length"],
-        via=options["via"] or None,
-        run=options["run"],
-        catalog=options["catalog"],
-    )
+    pipeline = pipeline_of(source, target, options)
     out = None if options["out"] in {None, "-"} else Path(options["out"])
     advised = {name: options[name] for name in ("min_draft", "max_draft", "threshold")}
     report = Benchmark(
@@ -85,7 +76,7 @@ def bench(source: str, target: str, **options: Any) -> None:
         advised={name: value for name, value in advised.items() if value is not None},
         journal=None if out is None else out.with_name(f"{out.name}.journal"),
         bar=_bar,
-    ).run(pipeline, device=options["device"], dtype=options["dtype"])
+    ).run(pipeline, device=options["device"], dtype=options["dtype"], engine=options["engine"])
     if out is not None:
         try:
             put_whole((json.dumps(report, indent=2) + "\n").encode(), out)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from registry.cli.options import as_json, with_catalog, with_narrowing
+from registry.cli.options import as_json, pipeline_of, with_catalog, with_loading, with_narrowing
 from registry.cli.printing import print_json
 
 
@@ -43,8 +43,7 @@ from registry.cli.printing import print_json
 @click.option("--shared-noise", is_flag=True, help="Sample what TARGET alone would with that seed.")
 @click.option("--chat", is_flag=True, help="Take the prompt as a user's message, by the chat template.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End at this text; may be repeated.")
-@click.option("--device", help="As torch names it. Default: the first GPU, else the CPU.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]))
+@with_loading
 @with_narrowing
 @with_catalog
 @as_json
@@ -56,19 +55,10 @@ def decode(source: str, target: str, as_json: bool, **options: Any) -> None:
     """
     settings = _settings(options)
     prompt = _prompt(options["prompt"])
-    from registry.pipeline import resolve_pipeline
-
-    pipeline = resolve_pipeline(
-        source,
-        target,
-        length=options["length"],
-        via=options["via"] or None,
-        run=options["run"],
-        catalog=options["catalog"],
-    )
+    pipeline = pipeline_of(source, target, options)
     if sys.stderr.isatty():
         click.echo(f"{' -> '.join(pipeline.models)}: verifying and loading", err=True)
-    cascade = pipeline.load(device=options["device"], dtype=options["dtype"])
+    cascade = pipeline.load(device=options["device"], dtype=options["dtype"], engine=options["engine"])
     streamer = None
     if not as_json:
         from heads.runtime import text_streamer

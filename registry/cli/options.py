@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from registry.pipeline import Pipeline
 
 Command = Callable[..., Any]
 
@@ -41,6 +44,22 @@ def with_timeout(command: Command) -> Command:
     )(command)
 
 
+def with_loading(command: Command) -> Command:
+    """`--device`, `--dtype` and `--engine`: where and how models are run."""
+    for option in (
+        click.option(
+            "--engine",
+            type=click.Choice(["eager", "captured", "fused"]),
+            help="How models are run: as they come, by recorded graphs over a cache of fixed size, or those of "
+            "kernels that torch.compile makes. Default: captured on a GPU, else eager.",
+        ),
+        click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"])),
+        click.option("--device", help="As torch names it. Default: the first GPU, else the CPU."),
+    ):
+        command = option(command)
+    return command
+
+
 def with_narrowing(command: Command) -> Command:
     """`--length`, `--via` and `--run`: which of several chains."""
     for option in (
@@ -52,3 +71,17 @@ def with_narrowing(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def pipeline_of(source: str, target: str, options: Mapping[str, Any]) -> Pipeline:
+    """The pipeline that `with_narrowing` and `with_catalog` describe."""
+    from registry.pipeline import resolve_pipeline
+
+    return resolve_pipeline(
+        source,
+        target,
+        length=options["length"],
+        via=options["via"] or None,
+        run=options["run"],
+        catalog=options["catalog"],
+    )
