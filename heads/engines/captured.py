@@ -21,7 +21,7 @@ from heads.engines.slots import Slots, slot_bytes
 from heads.level import Fed
 from registry.errors import IncompatibleError
 
-QUERY_LENGTHS: Final[tuple[int, ...]] = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)
+QUERY_LENGTHS: Final[tuple[int, ...]] = (1, 2, 4, 6, 8, 12, 16)
 CAPACITIES: Final = (128, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 CAPACITY_STEP: Final = 4096  # beyond those
 BOARDS_KEPT: Final = 2

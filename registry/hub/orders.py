@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from registry.errors import CatalogError, CatalogFault, CheckpointError
-from registry.files.filenames import CONFIG, INDEX, PICKLE, PICKLE_INDEX, WEIGHTS
+from registry.files.filenames import (
+    CALIBRATION,
+    CARD,
+    CONFIG,
+    EVALUATION,
+    INDEX,
+    PICKLE,
+    PICKLE_INDEX,
+    TRAINER_STATE,
+    WEIGHTS,
+)
 from registry.files.folder import is_safe_name
 from registry.hub.outcome import Yardstick
 from registry.hub.stamps import Digests
@@ -22,7 +32,7 @@ if TYPE_CHECKING:
     from registry.hub.client import Hub
     from registry.shelf import Shelf
 
-HEAD_EXTRAS: Final = ("trainer_state.json", "README.md")
+HEAD_EXTRAS: Final = (TRAINER_STATE, EVALUATION, CALIBRATION, CARD)
 MODEL_FILES: Final = (
     *(CONFIG, "generation_config.json", "tokenizer_config.json", "tokenizer.json", "tokenizer.model"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
