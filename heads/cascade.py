@@ -16,6 +16,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from heads.anatomy import require_eval
 from heads.configured import options_of
+from heads.edge import AcceptanceHead, Edge, Tally
 from heads.engines.captured import CapturedLevel
 from heads.engines.choice import Engine, engine_for, head_for, level_for, read_engine
 from heads.fitting import check_heads, check_length, shared_vocabulary
@@ -24,7 +25,7 @@ from heads.head import AcceptancePredictionHead
 from heads.law import adjustments_of, rule_of
 from heads.level import Level
 from heads.prompt import Prompt, prompt_ids
-from heads.rounds import AcceptanceHead, Edge, Rounds, Tally
+from heads.rounds import Rounds
 from heads.settings import PerEdgeFloat, PerEdgeInt, Settings, per_edge, read_settings
 from heads.stopping import Ending, FinishReason
 from heads.streaming import Stream, Streamer
@@ -104,6 +105,7 @@ class Cascade:
             for model, name, kind in zip(self.models, self.names, self.engines, strict=True)
         ]
         self._advisers = _advisers(self.heads, self.engines)
+        self._ahead = _waits(self.models[0])
 
     def part(
         self, places: Sequence[int], heads: Sequence[AcceptancePredictionHead | None] | None = None
@@ -128,6 +130,7 @@ class Cascade:
         size = len(self.tokenizer) if self.tokenizer is not None else None
         part.vocab_size = shared_vocabulary(part.models, part.names, size)
         part._advisers = _advisers(part.heads, part.engines)
+        part._ahead = _waits(part.models[0])
         return part
 
     def warm_up(
@@ -268,6 +271,7 @@ class Cascade:
             end_tokens=ending.end_tokens,
             vocab_size=self.vocab_size,
             adjustments=adjustments_of(settings),
+            ahead=self._ahead,
         )
         started = time.perf_counter()
         tokens, reason = decode(rounds, ending, settings.max_new_tokens, stream.tokens)
@@ -336,6 +340,11 @@ def _advisers(
     heads: Sequence[AcceptancePredictionHead | None], engines: Sequence[Engine]
 ) -> list[AcceptanceHead | None]:
     return [head_for(head, engine) for head, engine in zip(heads, engines, strict=False)]
+
+
+def _waits(model: PreTrainedModel) -> bool:
+    """Whether the host waits when it reads a number of a model: then the lowest level drafts ahead of it."""
+    return model.device.type != "cpu"
 
 
 def _report(level: Level, tally: Tally | None) -> LevelReport:

@@ -13,77 +13,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from heads.adjusting import Adjustment
+from heads.drafting import Draft, draft_ahead
+from heads.edge import Edge, Tally
 from heads.level import Level
-from heads.sampling import Rule
+from heads.sampling import Acceptance, Rule
 from registry.errors import GenerationError
 
 FIRST_HEURISTIC: Final = 5
-
-
-class AcceptanceHead(Protocol):
-    """What is asked of a head while decoding."""
-
-    def acceptance(self, hidden: Tensor) -> Tensor:
-        """(n, hidden) -> (n,), float32."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Edge:
-    """How one level drafts for the next: at least min_draft tokens, at most max_draft.
-
-    In between it stops as soon as 1 - survival exceeds the threshold; without a head, or with a threshold
-    of 1, it drafts max_draft tokens. A heuristic edge asks no head: it starts with five tokens, drafts two more
-    when all were kept and one less when not, within the same bounds, as transformers' assisted generation does.
-    """
-
-    head: AcceptanceHead | None
-    min_draft: int
-    max_draft: int
-    threshold: float
-    heuristic: bool = False
-
-    @property
-    def asks(self) -> bool:
-        """Whether the head decides anything."""
-        return self.head is not None and self.threshold < 1 and not self.heuristic
-
-    def clamped(self, length: int) -> int:
-        """The nearest length within the bounds."""
-        return min(self.max_draft, max(self.min_draft, length))
-
-
-@dataclass(kw_only=True)
-class Tally:
-    """Tokens a level handed up, and how many of those the level above kept.
-
-    `proposed_at[i]` counts the rounds that proposed an i-th token, from 0, `accepted_at[i]` those that kept it;
-    `head_seconds` is the time of the host in the edge's head.
-    """
-
-    proposed: int = 0
-    accepted: int = 0
-    proposed_at: list[int] = field(default_factory=list)
-    accepted_at: list[int] = field(default_factory=list)
-    head_seconds: float = 0.0
-
-    def count(self, proposed: int, accepted: int) -> None:
-        """One round more."""
-        self.proposed += proposed
-        self.accepted += accepted
-        while len(self.proposed_at) < proposed:
-            self.proposed_at.append(0)
-            self.accepted_at.append(0)
-        for place in range(proposed):
-            self.proposed_at[place] += 1
-            self.accepted_at[place] += place < accepted
 
 
 @dataclass(frozen=True)
@@ -105,6 +48,8 @@ class Rounds:
         end_tokens: Nothing follows one of these.
         vocab_size: Ids from here on are padding: never drawn, at any level.
         adjustments: What is done to all levels' logits before rows are made of them.
+        ahead: The lowest level drafts without waiting for its numbers, where nothing is to be adjusted: for models on
+            an accelerator. Other random numbers are used up, the law is the same.
     """
 
     def __init__(
@@ -117,6 +62,7 @@ class Rounds:
         end_tokens: frozenset[int],
         vocab_size: int,
         adjustments: Sequence[Adjustment] = (),
+        ahead: bool = False,
     ) -> None:
         self.levels = levels
         self.edges = edges
@@ -125,6 +71,7 @@ class Rounds:
         self.end_tokens = end_tokens
         self.vocab_size = vocab_size
         self.adjustments = adjustments
+        self.ahead = ahead and not adjustments
         self.lengths = [edge.clamped(FIRST_HEURISTIC) if edge.heuristic else edge.max_draft for edge in edges]
         self.tallies = [Tally() for _ in edges]
 
@@ -176,15 +123,21 @@ class Rounds:
     def _verify(self, index: int, start: int, budget: int) -> Round:
         level = self.levels[index]
         end = len(self.tokens)
-        handed_up = self.propose(index - 1, budget - 1)
-        count = len(self.tokens) - end
-        fed = level.feed(self.tokens[level.length :], count + 1)
+        draft = self._drafted_ahead(budget - 1) if index == 1 and self.ahead else None
+        if draft is None:
+            handed_up = self.propose(index - 1, budget - 1)
+            proposed = torch.tensor(self.tokens[end:], dtype=torch.long)
+            fed = level.feed(self.tokens[level.length :], len(proposed) + 1)
+        else:
+            handed_up, proposed = draft.rows, draft.tokens
+            fed = level.feed(draft.after(self.tokens[level.length :]), len(proposed) + 1)
         rows = self._rows(fed.logits, end)
         draft_rows = rows[:0] if handed_up is None else handed_up.to(rows.device)
-        proposed = torch.tensor(self.tokens[end:], dtype=torch.long, device=rows.device)
-        verdict = self.rule.accept(proposed, draft_rows, rows)
+        limit = None if draft is None else draft.count.to(rows.device)
+        verdict = self.rule.accept(proposed.to(rows.device), draft_rows, rows, limit)
         score = self._scores(index, fed.hidden, wanted=True)
-        kept, next_token = torch.stack((verdict.kept, verdict.next_token)).tolist()
+        kept, next_token = self._read(verdict, draft, end)
+        count = len(self.tokens) - end
         self.tallies[index - 1].count(count, kept)
         if self.edges[index - 1].heuristic and count:
             longer = self.lengths[index - 1] + (2 if kept == count else -1)
@@ -197,6 +150,38 @@ class Rounds:
             below.rollback(len(self.tokens) - 1)
         unseen = 0 if end - 1 >= start else 1  # the verified token that the first round feeds never counts
         return Round(rows=rows[: len(self.tokens) - end], survival=math.prod(score()[unseen : kept + 1]))
+
+    def _drafted_ahead(self, budget: int) -> Draft | None:
+        """What the lowest level proposes, still on its device; None for no tokens."""
+        steps = min(budget, self.lengths[0])
+        if steps <= 0:
+            return None
+        return draft_ahead(
+            self.levels[0],
+            self.tokens[self.levels[0].length :],
+            edge=self.edges[0],
+            tally=self.tallies[0],
+            steps=steps,
+            rule=self.rule,
+            end_tokens=self.end_tokens,
+            vocab_size=self.vocab_size,
+        )
+
+    def _read(self, verdict: Acceptance, draft: Draft | None, end: int) -> tuple[int, int]:
+        """The one wait of a round: how many were kept, the next token, and what was drafted ahead."""
+        if draft is None:
+            kept, next_token = torch.stack((verdict.kept, verdict.next_token)).tolist()
+            return kept, next_token
+        device = verdict.kept.device
+        numbers = (
+            verdict.kept[None],
+            verdict.next_token[None],
+            draft.count.to(device)[None],
+            draft.tokens.to(device),
+        )
+        kept, next_token, count, *tokens = torch.cat(numbers).tolist()
+        self.tokens[end:] = [self._checked(token, self.levels[0]) for token in tokens[:count]]
+        return kept, next_token
 
     def _rows(self, logits: Tensor, first: int) -> Tensor:
         """Rows of logits (n, vocab); the first is for the token that follows `first` others."""

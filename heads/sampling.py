@@ -148,7 +148,13 @@ class Acceptance:
     next_token: Tensor
 
 
-def accept(proposed: Tensor, draft_probs: Tensor, target_probs: Tensor, randomness: Randomness) -> Acceptance:
+def accept(
+    proposed: Tensor,
+    draft_probs: Tensor,
+    target_probs: Tensor,
+    randomness: Randomness,
+    limit: Tensor | None = None,
+) -> Acceptance:
     """Count the proposed tokens that the target keeps and draw the one after them.
 
     Args:
@@ -156,6 +162,7 @@ def accept(proposed: Tensor, draft_probs: Tensor, target_probs: Tensor, randomne
         draft_probs: (k, vocab), the rows the tokens were drawn from, each summing to 1.
         target_probs: (k + 1, vocab); the last row serves full acceptance.
         randomness: The only source of randomness.
+        limit: (), int64: how many of the k tokens are proposed, at most k; None is all. The others are not looked at.
 
     Raises:
         ShapeError: k or vocab differ between the three.
@@ -167,30 +174,38 @@ def accept(proposed: Tensor, draft_probs: Tensor, target_probs: Tensor, randomne
     _same_shape((count, *target_probs.shape[1:]), draft_probs)
     if not count:
         return Acceptance(kept=proposed.new_zeros(()), next_token=randomness.draw(target_probs[0]))
-    at = proposed.unsqueeze(-1)
+    at = proposed.clamp(min=0).unsqueeze(-1)
     p = target_probs[:count].gather(-1, at).squeeze(-1)
     q = draft_probs.gather(-1, at).squeeze(-1)
     keep = randomness.uniform(count, target_probs.device) * q < p
-    kept = keep.long().cumprod(dim=0).sum()
+    kept = _proposed(keep, limit).long().cumprod(dim=0).sum()
     at_kept = kept.unsqueeze(0)
     last = target_probs.index_select(0, at_kept)[0]
     # after full acceptance there is no q: the whole row p is the residual of nothing
-    against = draft_probs.index_select(0, at_kept.clamp(max=count - 1))[0] * (kept < count)
+    against = draft_probs.index_select(0, at_kept.clamp(max=count - 1))[0] * (
+        kept < (count if limit is None else limit)
+    )
     return Acceptance(kept=kept, next_token=randomness.draw(residual(last, against)))
 
 
-def accept_greedy(proposed: Tensor, target_tokens: Tensor) -> Acceptance:
+def _proposed(keep: Tensor, limit: Tensor | None) -> Tensor:
+    """`keep` (k,) without what is not proposed."""
+    return keep if limit is None else keep & (torch.arange(len(keep), device=keep.device) < limit)
+
+
+def accept_greedy(proposed: Tensor, target_tokens: Tensor, limit: Tensor | None = None) -> Acceptance:
     """`accept` for one-hot rows held as their argmax: the longest prefix that agrees, and the token after it.
 
     Args:
         proposed: (k,), each the argmax of the row it was drawn from.
         target_tokens: (k + 1,), the target's argmax at each position.
+        limit: As for `accept`.
 
     Raises:
         ShapeError: not one more target token than proposed ones.
     """
     _same_shape((len(proposed) + 1,), target_tokens)
-    kept = (proposed == target_tokens[:-1]).long().cumprod(dim=0).sum()
+    kept = _proposed(proposed == target_tokens[:-1], limit).long().cumprod(dim=0).sum()
     return Acceptance(kept=kept, next_token=target_tokens.index_select(0, kept.unsqueeze(0))[0])
 
 
@@ -205,8 +220,10 @@ class Rule(Protocol):
         """A token id, (), from the last row."""
         ...
 
-    def accept(self, proposed: Tensor, draft_rows: Tensor, target_rows: Tensor) -> Acceptance:
-        """Verify k proposed tokens, (k,), against k draft rows and k + 1 target rows."""
+    def accept(
+        self, proposed: Tensor, draft_rows: Tensor, target_rows: Tensor, limit: Tensor | None = None
+    ) -> Acceptance:
+        """Verify k tokens, (k,), the first `limit` of them, against k draft rows and k + 1 target rows."""
         ...
 
 
@@ -222,9 +239,15 @@ class Greedy:
         """The last row's token."""
         return rows[-1]
 
-    def accept(self, proposed: Tensor, draft_rows: Tensor, target_rows: Tensor) -> Acceptance:  # noqa: ARG002
+    def accept(
+        self,
+        proposed: Tensor,
+        draft_rows: Tensor,  # noqa: ARG002
+        target_rows: Tensor,
+        limit: Tensor | None = None,
+    ) -> Acceptance:
         """`accept_greedy`: the draft's rows are the proposed tokens themselves."""
-        return accept_greedy(proposed, target_rows)
+        return accept_greedy(proposed, target_rows, limit)
 
 
 class Warped:
@@ -255,9 +278,11 @@ class Warped:
         """A token drawn from the last row."""
         return self.randomness.draw(rows[-1])
 
-    def accept(self, proposed: Tensor, draft_rows: Tensor, target_rows: Tensor) -> Acceptance:
+    def accept(
+        self, proposed: Tensor, draft_rows: Tensor, target_rows: Tensor, limit: Tensor | None = None
+    ) -> Acceptance:
         """See `accept`."""
-        return accept(proposed, draft_rows, target_rows, self.randomness)
+        return accept(proposed, draft_rows, target_rows, self.randomness, limit)
 
 
 def _same_shape(expected: tuple[int, ...], found: Tensor) -> None:

@@ -7,12 +7,12 @@ from typing import Final, Literal, get_args
 import torch
 from transformers import PreTrainedModel
 
+from heads.edge import AcceptanceHead
 from heads.engines.captured import QUERY_LENGTHS, CapturedLevel, captures
 from heads.engines.eager import EagerLevel
 from heads.engines.recorded_head import RecordedHead
 from heads.head import AcceptancePredictionHead
-from heads.rounds import AcceptanceHead
-from registry.errors import UsageError
+from registry.errors import IncompatibleError, UsageError
 
 Engine = Literal["eager", "captured", "fused"]
 ENGINES: Final[tuple[str, ...]] = get_args(Engine)
@@ -60,11 +60,24 @@ def level_for(model: PreTrainedModel, *, name: str, engine: Engine, top: bool) -
     """
     if engine == "eager":
         return EagerLevel(model, name=name)
-    gpu = model.device.type == "cuda"
-    lengths = ON_A_GPU if gpu else QUERY_LENGTHS
-    if top and (gpu or model.dtype != torch.float32):
-        lengths = ONE_FOR_ALL
+    places = sorted({str(parameter.device) for parameter in model.parameters()})
+    if len(places) > 1:
+        raise IncompatibleError(
+            subject=name,
+            field="engine",
+            expected=f"one device for all of a model, to be {engine}",
+            found=", ".join(places),
+            next_step="Leave the engine out: a model on several devices then runs eagerly, and the others as they can.",
+        )
+    lengths = query_lengths(gpu=model.device.type == "cuda", top=top, dtype=model.dtype)
     return CapturedLevel(model, name=name, query_lengths=lengths, fused=engine == "fused")
+
+
+def query_lengths(*, gpu: bool, top: bool, dtype: torch.dtype) -> tuple[int, ...]:
+    """What the queries of a captured level are padded to."""
+    if top and (gpu or dtype != torch.float32):
+        return ONE_FOR_ALL
+    return ON_A_GPU if gpu else QUERY_LENGTHS
 
 
 def head_for(head: AcceptancePredictionHead | None, engine: Engine) -> AcceptanceHead | None:

@@ -10,9 +10,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from heads.cascade import decode
+from heads.edge import Edge
 from heads.engines.eager import EagerLevel
 from heads.level import Fed
-from heads.rounds import Edge, Rounds
+from heads.rounds import Rounds
 from heads.sampling import Greedy, Seeded, Warped
 from heads.stopping import Ending
 from tests.heads.models import VOCAB, chain, random_head

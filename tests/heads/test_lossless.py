@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor
 
 from heads import AcceptancePredictionHead, sampling
-from heads.rounds import Edge, Round, Rounds
-from heads.sampling import Acceptance, Randomness, Rule, Warped, accept
+from heads.edge import Edge
+from heads.rounds import Round, Rounds
+from heads.sampling import Acceptance, Greedy, Randomness, Rule, Warped, accept
 from tests.heads.toys import HIDDEN, cascade_law, distance, table_levels, target_law
 
 SHOWS = 0.01  # measured on these tables: 0.03 (unwarped q) to 0.46 (shifted rows)
@@ -91,6 +93,54 @@ def test_law_is_the_targets_with_lengths_that_follow_the_past() -> None:
     assert distance(cascade_law(levels, edges, budget=5), target_law(levels[-1], budget=5)) < 1e-12
 
 
+class Ahead(Rounds):
+    """Drafts ahead of the host."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given, ahead=True)
+
+
+@pytest.mark.parametrize("heads", [False, True], ids=["fixed", "heads"])
+@pytest.mark.parametrize("end_tokens", [frozenset[int](), frozenset({1})], ids=["endless", "end"])
+@pytest.mark.parametrize(("count", "budget"), [(2, 4), (3, 3), (4, 3)])
+def test_drafting_ahead_of_the_host_leaves_the_law_alone(
+    count: int, budget: int, end_tokens: frozenset[int], heads: bool
+) -> None:
+    """
+    What was drawn past the point where drafting should have stopped decides nothing.
+    """
+    levels = table_levels(count, vocab_size=2, seed=count)
+    edges = edges_of(count, heads=heads, max_draft=3)
+
+    found = cascade_law(levels, edges, budget=budget, end_tokens=end_tokens, kind=Ahead)
+
+    assert distance(found, target_law(levels[-1], budget=budget, end_tokens=end_tokens)) < 1e-12
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.8, 1.0])
+def test_drafting_ahead_proposes_what_waiting_would(threshold: float) -> None:
+    """
+    Greedy, the same text, by as many proposals and acceptances at each place: the same stops, found without waiting.
+    """
+    told = []
+    for kind in (Rounds, Ahead):
+        levels = table_levels(3, vocab_size=3, seed=11)
+        edges = [replace(edge, threshold=threshold, max_draft=4) for edge in edges_of(3, heads=True)]
+        rounds = kind(
+            levels=levels,
+            edges=edges,
+            rule=Greedy(),
+            prompt=(0,),
+            end_tokens=frozenset(),
+            vocab_size=3,
+        )
+        while len(rounds.tokens) < 24:
+            rounds.commit(24 - len(rounds.tokens))
+        told.append((rounds.tokens, [(one.proposed_at, one.accepted_at) for one in rounds.tallies]))
+
+    assert told[0] == told[1]
+
+
 def test_greedy_law_is_one_text() -> None:
     """
     At temperature 0 the rule for distributions gives one text, the target's argmaxes, with certainty.
@@ -162,8 +212,10 @@ class ResidualRows(Remembering):
 class Recording(Warped):
     """Tells the rounds what it verified."""
 
-    def accept(self, proposed: Tensor, draft_rows: Tensor, target_rows: Tensor) -> Acceptance:
-        verdict = super().accept(proposed, draft_rows, target_rows)
+    def accept(
+        self, proposed: Tensor, draft_rows: Tensor, target_rows: Tensor, limit: Tensor | None = None
+    ) -> Acceptance:
+        verdict = super().accept(proposed, draft_rows, target_rows, limit)
         Remembering.draft_rows, Remembering.verdict = draft_rows, verdict
         return verdict
 
@@ -177,8 +229,10 @@ class UnwarpedDraft(Warped):
     def draw(self, rows: Tensor) -> Tensor:
         return self.randomness.draw(super().rows(rows.log())[-1])
 
-    def accept(self, proposed: Tensor, draft_rows: Tensor, target_rows: Tensor) -> Acceptance:
-        return accept(proposed, draft_rows, super().rows(target_rows.log()), self.randomness)
+    def accept(
+        self, proposed: Tensor, draft_rows: Tensor, target_rows: Tensor, limit: Tensor | None = None
+    ) -> Acceptance:
+        return accept(proposed, draft_rows, super().rows(target_rows.log()), self.randomness, limit)
 
 
 def recording(randomness: Randomness) -> Rule:

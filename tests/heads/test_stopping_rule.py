@@ -12,7 +12,8 @@ from torch import Tensor
 
 from heads import AcceptancePredictionHead
 from heads.cascade import decode
-from heads.rounds import Edge, Round, Rounds
+from heads.edge import Edge
+from heads.rounds import Round, Rounds
 from heads.sampling import Seeded, Warped
 from heads.stopping import Ending
 from tests.heads.toys import HIDDEN, PROMPT, TableLevel, table_levels

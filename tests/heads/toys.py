@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from heads.cascade import decode
+from heads.edge import Edge
 from heads.level import Fed
-from heads.rounds import Edge, Rounds
+from heads.rounds import Rounds
 from heads.sampling import NO_TOKEN, Randomness, Rule, Warped
 from heads.stopping import Ending
 

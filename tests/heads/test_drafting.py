@@ -1,0 +1,106 @@
+"""Drafting ahead of the host, by real models: what an accelerator does, done on a CPU."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from heads import Cascade
+from registry.errors import GenerationError
+from tests.heads.models import chain, random_head
+
+PROMPT = [7, 3, 11, 2]
+Engine = Literal["eager", "captured"]
+
+
+def ahead(models: list[PreTrainedModel], engine: Engine = "eager") -> Cascade:
+    """A cascade that drafts as it would on an accelerator."""
+    heads = [random_head(seed=index) for index in range(len(models) - 1)]
+    cascade = Cascade(models, heads, engine=engine)
+    cascade._ahead = True
+    return cascade
+
+
+@pytest.mark.parametrize(
+    ("engine", "count", "threshold"),
+    [
+        *(("eager", count, threshold) for count in (2, 3) for threshold in (0.3, 0.7, 1.0)),
+        ("captured", 2, 0.5),  # recording takes its time
+    ],
+)
+def test_greedy_text_and_counts_are_those_of_a_host_that_waits(
+    engine: Engine, count: int, threshold: float
+) -> None:
+    """
+    The same text, proposals and acceptances; only forwards in vain may come on top, one a draft at most.
+    """
+    models = chain(count=count, noise=0.05)
+    waiting = Cascade(models, [random_head(seed=index) for index in range(count - 1)], engine=engine)
+    options: dict[str, Any] = {
+        "max_new_tokens": 24,
+        "threshold": threshold,
+        "max_draft": 4,
+        "eos_token_id": [],
+    }
+
+    expected = waiting.generate(PROMPT, **options)
+    found = ahead(models, engine).generate(PROMPT, **options)
+
+    assert found.token_ids == expected.token_ids
+    told = [[(one.proposed, one.accepted_at) for one in out.levels] for out in (found, expected)]
+    assert told[0] == told[1]
+    drafts = expected.levels[0].proposed_at[0]
+    assert 0 <= found.levels[0].forwards - expected.levels[0].forwards <= drafts
+
+
+def test_an_end_token_stops_the_draft() -> None:
+    """
+    Nothing after an end token is proposed, though steps after it may have run.
+    """
+    models = chain(count=2, noise=0.02)
+    cascade = ahead(models)
+    text = cascade.generate(PROMPT, max_new_tokens=12, eos_token_id=[]).token_ids
+
+    for end in dict.fromkeys(text):
+        out = cascade.generate(PROMPT, max_new_tokens=12, eos_token_id=end)
+        assert out.token_ids == text[: text.index(end) + 1]
+
+
+def test_a_seed_gives_one_text() -> None:
+    """
+    Sampled twice by one seed it is the same, by another seed another.
+    """
+    cascade = ahead(chain(count=3, noise=0.05))
+    texts = [
+        cascade.generate(PROMPT, max_new_tokens=20, temperature=1.0, seed=seed).token_ids
+        for seed in (5, 5, 6)
+    ]
+
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_numbers_that_are_none_are_told() -> None:
+    """
+    A lowest model whose logits are no numbers ends in a sentence that names it, not in a wrong token.
+    """
+    models = chain(count=2)
+    with torch.no_grad():
+        models[0].get_output_embeddings().weight.fill_(torch.nan)
+
+    with pytest.raises(GenerationError, match="finite numbers"):
+        ahead(models).generate(PROMPT, max_new_tokens=4)
+
+
+def test_what_must_be_adjusted_waits() -> None:
+    """
+    A repetition penalty needs the tokens themselves: the text is the one that plain decoding gives.
+    """
+    models = chain(count=2, noise=0.05)
+    options: dict[str, Any] = {"max_new_tokens": 16, "repetition_penalty": 1.3}
+
+    plain = Cascade(models[-1:]).generate(PROMPT, **options)
+
+    assert ahead(models).generate(PROMPT, **options).token_ids == plain.token_ids
