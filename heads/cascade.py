@@ -19,6 +19,7 @@ from heads.configured import options_of
 from heads.edge import AcceptanceHead, Edge, Tally
 from heads.engines.captured import CapturedLevel
 from heads.engines.choice import Engine, engine_for, head_for, level_for, read_engine
+from heads.engines.recorded_head import RecordedHead
 from heads.fitting import check_heads, check_length, shared_vocabulary
 from heads.generation import Generation, LevelReport
 from heads.head import AcceptancePredictionHead
@@ -146,6 +147,10 @@ class Cascade:
         with self._alone():
             for level, lengths in self._recorded(max_draft):
                 level.warm_up(positions, lengths, told=told)
+            for index, adviser in enumerate(self._advisers):
+                if isinstance(adviser, RecordedHead):
+                    most = per_edge("max_draft", max_draft, len(self.heads), int)[index - 1] if index else 0
+                    adviser.warm_up(most + 1, self.models[index].dtype)
 
     def graphs_for(self, max_draft: PerEdgeInt = 8) -> int:
         """How many graphs `warm_up` plays through."""

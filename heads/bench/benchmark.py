@@ -13,7 +13,7 @@ from heads.bench.measuring import Journal, measure
 from heads.bench.prompts import BenchPrompt
 from heads.bench.provenance import provenance
 from heads.bench.report import report_of
-from heads.bench.sweep import best_fixed, candidates
+from heads.bench.sweep import advised_candidates, best_of, fixed_candidates, tries
 from heads.bench.systems import PLAIN, CascadeSystem, Sampling, System, systems_of
 from heads.cascade import Cascade
 from heads.head import AcceptancePredictionHead
@@ -25,7 +25,7 @@ from registry.errors import NoChainError, NotInstalledError, UsageError
 if TYPE_CHECKING:
     from registry.pipeline import Pipeline
 
-SWEPT_PROMPTS: Final = 2
+SWEPT_PROMPTS: Final = 3
 MOST_DRAFTED: Final = 12  # of what the sweep tries
 Told = Callable[[str], None]
 Bar = Callable[[int, str], AbstractContextManager[Told]]
@@ -113,21 +113,30 @@ class Benchmark:
     def _swept(
         self, systems: Sequence[System], ids: Sequence[Sequence[int]], journal: Journal
     ) -> list[System]:
-        """The systems, those of fixed length with their best ones."""
+        """The systems, those whose settings are to be found with their best ones."""
         found: list[System] = []
         for system in systems:
-            if not isinstance(system, CascadeSystem) or not system.mode.endswith(":fixed"):
+            candidates = self._candidates(system)
+            if not isinstance(system, CascadeSystem) or not candidates:
                 found.append(system)
                 continue
             known = journal.settings.get(system.mode)
             if known is None:
-                count = len(list(candidates(len(system.cascade.heads))))
-                with self.bar(count, f"lengths for {system.mode}") as told:
-                    best = best_fixed(system, ids[:SWEPT_PROMPTS], self.sampling, tried=partial(told, ""))
+                with self.bar(tries(candidates), f"settings for {system.mode}") as told:
+                    best = best_of(
+                        system, candidates, ids[:SWEPT_PROMPTS], self.sampling, tried=partial(told, "")
+                    )
                 known = best.settings
                 journal.settle(system.mode, known)
             found.append(CascadeSystem(mode=system.mode, cascade=system.cascade, settings=known))
         return found
+
+    def _candidates(self, system: System) -> list[dict[str, Any]]:
+        """What a system's mode says is to be tried."""
+        edges = len(system.models) - 1
+        if system.mode.endswith(":fixed"):
+            return list(fixed_candidates(edges))
+        return list(advised_candidates(edges)) if system.mode.endswith(":tuned") else []
 
 
 def _direct(pipeline: Pipeline, cascade: Cascade) -> AcceptancePredictionHead | None:

@@ -178,6 +178,7 @@ def systems_of(
         parts["direct"] = cascade.part([0, len(models) - 1], [direct])
     for name, part in parts.items():
         found.append(CascadeSystem(mode=f"{name}:heads", cascade=part, settings=advised))
+        found.append(CascadeSystem(mode=f"{name}:tuned", cascade=part, settings={}))
         if len(part.models) > 2:
             settings = {**advised, "schedule": "top-head"}
             found.append(CascadeSystem(mode=f"{name}:top-head", cascade=part, settings=settings))

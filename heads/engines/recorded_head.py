@@ -1,4 +1,4 @@
-"""A head whose arithmetic is recorded, for each number of positions it is asked about."""
+"""A head whose arithmetic is recorded, for a few numbers of positions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from heads.engines.recording import RecordingRefusedError, record
 from heads.head import AcceptancePredictionHead
 
-MOST_POSITIONS: Final = 32
+POSITIONS: Final = (1, 2, 4, 8, 16, 32)
 
 
 class RecordedHead:
@@ -22,15 +23,31 @@ class RecordedHead:
         self._recordings: dict[tuple[int, torch.dtype], Callable[[Tensor], Tensor]] = {}
 
     def acceptance(self, hidden: Tensor) -> Tensor:
-        """(n, hidden) -> (n,), float32; it holds until the head is asked again about as many positions."""
-        if len(hidden) > MOST_POSITIONS or hidden.device != self.head.output.weight.device:
+        """(n, hidden) -> (n,), float32; it holds until the head is asked again."""
+        count = len(hidden)
+        positions = next((one for one in POSITIONS if one >= count), None)
+        if positions is None or hidden.device != self.head.output.weight.device:
             return self.head.acceptance(hidden)
-        key = len(hidden), hidden.dtype
-        found = self._recordings.get(key)
+        if positions > count:
+            hidden = pad(hidden, (0, 0, 0, positions - count))
+        found = self._recordings.get((positions, hidden.dtype))
         if found is None:
-            try:
-                found = record(self.head.acceptance, hidden)
-            except RecordingRefusedError:
-                found = self.head.acceptance
-            self._recordings[key] = found
-        return found(hidden)
+            found = self._record(hidden)
+        return found(hidden)[:count]
+
+    def warm_up(self, most: int, dtype: torch.dtype) -> None:
+        """Record ahead what up to so many positions need."""
+        weight = self.head.output.weight
+        for positions in POSITIONS:
+            if (positions, dtype) not in self._recordings:
+                self._record(torch.zeros(positions, self.head.hidden_size, dtype=dtype, device=weight.device))
+            if positions >= most:
+                break
+
+    def _record(self, hidden: Tensor) -> Callable[[Tensor], Tensor]:
+        try:
+            found = record(self.head.acceptance, hidden)
+        except RecordingRefusedError:
+            found = self.head.acceptance
+        self._recordings[len(hidden), hidden.dtype] = found
+        return found

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from registry.cli.bars import counted
 from registry.cli.options import pipeline_of, with_catalog, with_loading, with_narrowing
 from registry.cli.printing import print_json, print_table
 from registry.errors import UsageError
@@ -51,9 +49,10 @@ def bench(source: str, target: str, **options: Any) -> None:
     """Measure the chain from SOURCE to TARGET against TARGET alone, transformers' assisted generation, and itself.
 
     Every way to decode takes its turn on every prompt, in one run. `fixed` is the best of a sweep of fixed lengths,
-    `heads` drafts as the heads advise, `heuristic` and `top-head` as `decode` has them; `two` are the last two
-    models, `three` the last three, `direct` SOURCE and TARGET alone. With --json FILE a run that was broken off goes
-    on where it was. Ends with 1 when greedy text in float32 differs from plain decoding's.
+    `heads` drafts as the heads advise, `tuned` with the best thresholds of a sweep, `heuristic` and `top-head` as
+    `decode` has them; `two` are the last two models, `three` the last three, `direct` SOURCE and TARGET alone. `plain`
+    is always eager. With --json FILE a run that was broken off goes on where it was. Ends with 1 when greedy text in
+    float32 differs from plain decoding's.
     """
     import json
 
@@ -75,7 +74,7 @@ def bench(source: str, target: str, **options: Any) -> None:
         repeats=options["repeats"],
         advised={name: value for name, value in advised.items() if value is not None},
         journal=None if out is None else out.with_name(f"{out.name}.journal"),
-        bar=_bar,
+        bar=counted,
     ).run(pipeline, device=options["device"], dtype=options["dtype"], engine=options["engine"])
     if out is not None:
         try:
@@ -96,20 +95,6 @@ def bench(source: str, target: str, **options: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-@contextmanager
-def _bar(total: int, what: str) -> Iterator[Callable[[str], None]]:
-    """A progress bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda mode: progress.update(task, advance=1, description=f"{what} {mode}".rstrip())
-
-
 def _print(report: dict[str, Any]) -> None:
     """A line for each way to decode."""
     header = (
@@ -121,6 +106,7 @@ def _print(report: dict[str, Any]) -> None:
         "tokens/forward",
         "acceptance",
         "lengths",
+        "thresholds",
         "mismatched",
     )
     print_table(header, [_line(one) for one in report["systems"]])
@@ -129,7 +115,9 @@ def _print(report: dict[str, Any]) -> None:
 def _line(one: dict[str, Any]) -> list[str]:
     speed = one["tokens_per_second"]
     acceptance = [f"{share:.2f}" for share in one["acceptance"] or () if share is not None]
-    drafted = one["settings"].get("max_draft") if one["mode"].endswith(":fixed") else None
+    searched = one["mode"].endswith((":fixed", ":tuned"))
+    drafted = one["settings"].get("max_draft") if searched else None
+    limits = one["settings"].get("threshold") if searched else None
     return [
         one["mode"],
         f"{speed['median']:.1f}",
@@ -139,5 +127,6 @@ def _line(one: dict[str, Any]) -> list[str]:
         f"{one['tokens_per_target_forward']:.2f}",
         " ".join(acceptance) or "-",
         " ".join(map(str, drafted)) if drafted else "-",
+        " ".join(map(str, limits)) if limits else "-",
         "-" if one["mismatched_tokens"] is None else str(one["mismatched_tokens"]),
     ]

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from heads import Cascade
+from heads.bench.benchmark import MOST_DRAFTED
 from heads.bench.drawing import draw
 from heads.bench.measuring import Journal, measure
 from heads.bench.report import report_of
-from heads.bench.sweep import best_fixed, candidates
+from heads.bench.sweep import advised_candidates, best_of, fixed_candidates, tries
 from heads.bench.systems import CascadeSystem, Sampling, System, systems_of
 from registry.errors import UsageError
 from tests.heads.models import chain, random_head
@@ -36,8 +37,10 @@ def test_a_chain_of_three_is_run_in_every_way(systems: list[System]) -> None:
     """
     Plain decoding, transformers' own two, and each part of the chain with each schedule.
     """
-    parts = [f"{part}:{way}" for part in ("two", "direct") for way in ("heads", "heuristic", "fixed")]
-    three = [f"three:{way}" for way in ("heads", "top-head", "heuristic", "fixed")]
+    parts = [
+        f"{part}:{way}" for part in ("two", "direct") for way in ("heads", "tuned", "heuristic", "fixed")
+    ]
+    three = [f"three:{way}" for way in ("heads", "tuned", "top-head", "heuristic", "fixed")]
 
     assert sorted(system.mode for system in systems) == sorted(
         ["plain", "generate", "assisted", *parts, *three]
@@ -134,26 +137,39 @@ def test_a_journal_of_something_else_is_left_alone(content: str, tmp_path: Path)
     assert path.read_text() == content
 
 
-def test_the_sweep_takes_the_fastest_lengths(systems: list[System]) -> None:
+def test_what_is_tried_is_in_order() -> None:
     """
-    Of all lengths tried the one with the most tokens per second is kept, one per edge, none below the edge under it.
+    One length per edge, none below the edge under it; thresholds per edge, of which the lower one stops earlier.
     """
-    assert len(list(candidates(1))) == 7
-    assert all(list(lengths) == sorted(lengths) for lengths in candidates(2))
+    assert len(list(fixed_candidates(1))) == 8
+    assert all(one["max_draft"] == sorted(one["max_draft"]) for one in fixed_candidates(3))
+    assert {len(one["threshold"]) for one in advised_candidates(3)} == {3}
+    assert all(1 <= bound <= MOST_DRAFTED for one in advised_candidates(2) for bound in one["max_draft"])
+
+
+def test_the_sweep_takes_the_fastest_settings(systems: list[System]) -> None:
+    """
+    Of all that is tried the best few are tried again, and the one with the most tokens per second is kept.
+    """
     fixed = next(system for system in systems if system.mode == "three:fixed")
     assert isinstance(fixed, CascadeSystem)
-    speeds: dict[tuple[int, ...], float] = {}
+    seconds: dict[tuple[int, ...], list[float]] = {}
 
     class Watched(CascadeSystem):
         def run(self, *given: Any, **named: Any) -> Any:
             run = super().run(*given, **named)
-            lengths = tuple(self.settings["max_draft"])
-            speeds[lengths] = speeds.get(lengths, 0.0) + run.seconds
+            seconds.setdefault(tuple(self.settings["max_draft"]), []).append(run.seconds)
             return run
 
     watched = Watched(mode=fixed.mode, cascade=fixed.cascade, settings={})
-    best = best_fixed(watched, PROMPTS, replace(SAMPLING, max_new_tokens=8))
+    candidates = list(fixed_candidates(2))
+    count = itertools.count()
+    best = best_of(
+        watched, candidates, PROMPTS, replace(SAMPLING, max_new_tokens=8), tried=lambda: next(count)
+    )
 
-    assert set(speeds) == set(candidates(2))
-    assert tuple(best.settings["max_draft"]) == min(speeds, key=lambda lengths: speeds[lengths])
+    assert next(count) == tries(candidates) == len(candidates) + 4 * 3
+    again = {lengths: times for lengths, times in seconds.items() if len(times) > len(PROMPTS)}
+    assert len(again) == 4
+    assert tuple(best.settings["max_draft"]) == min(again, key=lambda lengths: sum(again[lengths]))
     assert json.dumps(best.settings)
