@@ -18,6 +18,7 @@ from torch import Tensor
 from heads.edge import Edge, Tally
 from heads.level import Level
 from heads.sampling import Rule
+from heads.sending import sent
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ class Draft:
 
     def after(self, pending: Sequence[int]) -> Tensor:
         """(n + k,): these tokens after others that the host knows; one that could not be drawn is fed as 0."""
-        known = torch.tensor(pending, dtype=torch.long, device=self.tokens.device)
-        return torch.cat((known, self.tokens.clamp(min=0)))
+        return torch.cat((sent(pending, self.tokens.device), self.tokens.clamp(min=0)))
 
 
 class Flag:
@@ -81,7 +81,7 @@ def draft_ahead(
     rows: list[Tensor] = []
     fed = level.feed(pending, 1)
     device = fed.logits.device
-    ends = torch.tensor(sorted(end_tokens), dtype=torch.long, device=device)
+    ends = sent(sorted(end_tokens), device)
     going = torch.ones((), dtype=torch.bool, device=device)
     count = torch.zeros((), dtype=torch.long, device=device)
     survival = torch.ones((), device=device)

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,7 +29,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from registry.errors import CheckpointError
+from registry.errors import CheckpointError, UsageError
 from registry.files.filenames import CONFIG, INDEX, WEIGHTS
 from registry.files.manifest import PICKLE_SUFFIXES
 from registry.files.tensorfile import read_header
@@ -76,23 +76,46 @@ def require_loadable(shelf: Shelf, models: Sequence[Model]) -> None:
 
 
 def load_registered_model(
-    shelf: Shelf, model: Model, *, device: torch.device, dtype: torch.dtype | str
+    shelf: Shelf,
+    model: Model,
+    *,
+    device: torch.device,
+    dtype: torch.dtype | str,
+    spread: bool = False,
+    within: Mapping[int | str, int] | None = None,
 ) -> PreTrainedModel:
     """The model whose files match the record: shipped ones from the bytes that were hashed, others by transformers.
+
+    Args:
+        shelf: Where it is.
+        model: The catalog's entry.
+        device: Where it goes; its first device where it is spread.
+        dtype: Of its weights; 'auto' is the stored one.
+        spread: Over several devices, by transformers' device_map="auto".
+        within: Bytes that it may then take of each.
 
     Raises:
         NotInstalledError: the model is not on this machine.
         CheckpointError: no record, files that differ from it, no safetensors, or what transformers does not load.
+        UsageError: it was to be spread, and a part found room on the disk only.
     """
     require_loadable(shelf, [model])
     place = shelf.model_place(model)
     folder = place.installed(model.alias)
     entry = shelf.lock.models[model.alias]
+    options: dict[str, Any] = {"dtype": dtype}
+    if spread:
+        options |= {"device_map": "auto", "max_memory": None if within is None else dict(within)}
+    elif device.type == "cuda":  # straight there: the host need not hold it whole
+        options["device_map"] = {"": device}
     if place.kind == "package":
-        loaded = _from_bytes(folder, entry, model.alias, dtype)
+        loaded = _from_bytes(folder, entry, model.alias, options)
     else:
-        loaded = _from_folder(shelf, model, folder, entry, dtype)
-    loaded.to(device)  # type: ignore[arg-type]
+        loaded = _from_folder(shelf, model, folder, entry, options)
+    if spread:
+        _require_off_disk(loaded, model.alias)
+    else:
+        loaded.to(device)  # type: ignore[arg-type]
     loaded.eval()
     return loaded
 
@@ -116,7 +139,16 @@ def load_registered_tokenizer(shelf: Shelf, model: Model) -> PreTrainedTokenizer
     return tokenizer
 
 
-def _from_bytes(folder: Path, entry: LockEntry, subject: str, dtype: torch.dtype | str) -> PreTrainedModel:
+def _require_off_disk(model: PreTrainedModel, subject: str) -> None:
+    """Weights left on the disk would be read again at every forward, and nobody holds those against their record."""
+    if "disk" in getattr(model, "hf_device_map", {}).values():
+        raise UsageError(
+            f"{subject} does not fit the devices that are here: expected room for its weights and for the largest of "
+            "its layers once more, got some left for the disk. Choose a smaller dtype, or a machine with more memory."
+        )
+
+
+def _from_bytes(folder: Path, entry: LockEntry, subject: str, options: Mapping[str, Any]) -> PreTrainedModel:
     names = [CONFIG, WEIGHTS, *([GENERATION_CONFIG] if GENERATION_CONFIG in entry.files else [])]
     files = read_verified(folder, entry, names, subject=subject)
     facts: dict[str, Any] = json.loads(files[CONFIG])
@@ -124,7 +156,7 @@ def _from_bytes(folder: Path, entry: LockEntry, subject: str, dtype: torch.dtype
     config = AutoConfig.for_model(**facts)
     kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     loaded: PreTrainedModel = kind.from_pretrained(
-        None, config=config, state_dict=tensors_of(files[WEIGHTS]), dtype=dtype
+        None, config=config, state_dict=tensors_of(files[WEIGHTS]), **options
     )
     if GENERATION_CONFIG in files:
         loaded.generation_config = GenerationConfig.from_dict(json.loads(files[GENERATION_CONFIG]))
@@ -132,7 +164,7 @@ def _from_bytes(folder: Path, entry: LockEntry, subject: str, dtype: torch.dtype
 
 
 def _from_folder(
-    shelf: Shelf, model: Model, folder: Path, entry: LockEntry, dtype: torch.dtype | str
+    shelf: Shelf, model: Model, folder: Path, entry: LockEntry, options: Mapping[str, Any]
 ) -> PreTrainedModel:
     report = shelf.verify_model(model)
     if not report.ok:
@@ -145,7 +177,7 @@ def _from_folder(
     with _private_folder(folder, entry, model.alias, weights=True) as private:
         try:
             loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-                private, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
+                private, local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
             )
         except (OSError, ValueError) as error:
             raise _not_loaded(folder, model.alias, error, private) from error

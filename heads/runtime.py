@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import TextStreamer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
 from transformers.utils import logging
 
 from heads.cascade import Cascade
 from heads.checkpoint import PICKLE, load_head
 from heads.convert import convert_head
 from heads.engines.choice import read_engine
+from heads.fitting import check_length
 from heads.head import AcceptancePredictionHead
+from heads.memory import Memory
 from heads.models import load_registered_model, load_registered_tokenizer, require_loadable
-from registry.errors import NotInstalledError, UsageError
+from heads.placement import SHORTEST, Placement, chain_memory, require_room, spread_placement
+from heads.prompt import Prompt, prompt_ids
+from heads.settings import PerEdgeInt
+from registry.errors import CheckpointError, NotInstalledError, UsageError
 from registry.files.filenames import CALIBRATION, CONFIG, WEIGHTS
 from registry.records import Head
 from registry.verify import read_verified
@@ -25,39 +31,163 @@ if TYPE_CHECKING:
     from registry.pipeline import Pipeline
     from registry.shelf import Shelf
 
+MAX_DRAFT = 8  # what `generate` drafts at most where nobody says
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load_cascade(
-    pipeline: Pipeline, *, device: str | None = None, dtype: str | None = None, engine: str | None = None
+    pipeline: Pipeline,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    engine: str | None = None,
+    device_map: str | None = None,
+    max_length: int | None = None,
+    max_draft: int = MAX_DRAFT,
+    shortest: int = SHORTEST,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    told: Callable[[Memory | None], None] = lambda _: None,
 ) -> Cascade:
-    """Load every model and head of a pipeline into one cascade.
+    """Load every model and head of a pipeline into one cascade, once it is clear that there is room.
 
     Args:
         pipeline: A resolved chain whose checkpoints are on this machine.
         device: As torch names it; the first GPU when None and there is one, else the CPU.
         dtype: 'float32', 'bfloat16' or 'float16'; float32 on a CPU and the stored one on a GPU when None.
         engine: 'eager', 'captured' or 'fused'; captured on a GPU and eager on a CPU when None.
+        device_map: 'auto' spreads the target over all devices by transformers' own rule; all else lies beside its
+            first layers.
+        max_length: Positions of the longest text, prompt included, that there must be room for.
+        max_draft: Tokens that a level will draft at most.
+        shortest: A refusal recommends no shorter text.
+        tokenizer: The target's, where it is loaded already.
+        told: Called with what the chain needs before it is loaded; with None where that cannot be told.
 
     Raises:
         NotInstalledError: A model or head is not on this machine.
         CheckpointError: No record, a file that is not what its record says, a model whose weights are a pickle, or a
             tensor that does not fit.
-        UsageError: No such device, dtype or engine here.
+        UsageError: No such device, dtype or engine here; or no room for it, with what there would be room for.
     """
     asked = read_engine(engine)
-    where = device_named(device)
-    kind = dtype_named(dtype, where)
+    placement = placement_named(device, device_map)
+    kind = dtype_named(dtype, placement.first)
     shelf = pipeline.shelf
     _require_all(pipeline)
     require_loadable(shelf, pipeline.chain.models)
-    heads = [load_registered_head(shelf, head).to(where) for head in pipeline.chain.heads]
+    memory: Memory | None = None
+    with suppress(CheckpointError):  # files that do not tell: loading says of each what is wrong with it
+        memory = chain_memory(
+            pipeline, placement, dtype=kind, engine=asked, positions=max_length, max_draft=max_draft
+        )
+    told(memory)
+    if memory is not None:
+        require_room(memory, shortest=shortest)
+    heads = [load_registered_head(shelf, head).to(placement.first) for head in pipeline.chain.heads]
+    models = _loaded(pipeline, placement, kind, memory)
+    begins = next(models[-1].get_input_embeddings().parameters()).device
+    if begins != models[0].device:  # no GPU had room for the target's first layers
+        heads = [head.to(begins) for head in heads]
+        models[:-1] = [model.to(begins) for model in models[:-1]]  # type: ignore[arg-type]
+    tokenizer = tokenizer or load_registered_tokenizer(shelf, pipeline.chain.models[-1])
+    return Cascade(models=models, heads=heads, tokenizer=tokenizer, names=pipeline.models, engine=asked)
+
+
+def memory_of(
+    pipeline: Pipeline,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    engine: str | None = None,
+    device_map: str | None = None,
+    max_length: int | None = None,
+) -> Memory:
+    """What `load_cascade` would need with these options; no weights are read.
+
+    Raises:
+        NotInstalledError, CheckpointError, UsageError: as for `load_cascade`, but for want of room.
+    """
+    placement = placement_named(device, device_map)
+    _require_all(pipeline)
+    return chain_memory(
+        pipeline,
+        placement,
+        dtype=dtype_named(dtype, placement.first),
+        engine=read_engine(engine),
+        positions=max_length,
+        max_draft=MAX_DRAFT,
+    )
+
+
+def load_tokenizer(pipeline: Pipeline) -> PreTrainedTokenizerBase:
+    """The tokenizer of a pipeline all of whose checkpoints are on this machine.
+
+    Raises:
+        NotInstalledError: A model or head is not, all of them named.
+        CheckpointError: No record, or a file that is not what its record says.
+    """
+    _require_all(pipeline)
+    require_loadable(pipeline.shelf, pipeline.chain.models)
+    return load_registered_tokenizer(pipeline.shelf, pipeline.chain.models[-1])
+
+
+def prompt_length(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens of a prompt, before any model is here. Raises GenerationError."""
+    return len(prompt_ids(prompt, tokenizer, vocab_size=sys.maxsize))
+
+
+def warm_up(
+    cascade: Cascade,
+    *,
+    prompt_tokens: int,
+    max_new_tokens: int,
+    max_draft: PerEdgeInt = MAX_DRAFT,
+    bar: Callable[[int, str], AbstractContextManager[Callable[[str], None]]],
+) -> None:
+    """Record what one text needs ahead of it, so that its time is that of decoding; nothing for eager models.
+
+    Args:
+        cascade: Whose graphs are recorded.
+        prompt_tokens, max_new_tokens: Of the text.
+        max_draft: As for `generate`.
+        bar: Of the graphs' number and a heading, a context that gives what is called after each.
+
+    Raises:
+        GenerationError: The text is longer than the models were made for.
+    """
+    check_length(cascade.models, cascade.names, prompt=prompt_tokens, max_new_tokens=max_new_tokens)
+    if graphs := cascade.graphs_for(max_draft):
+        with bar(graphs, f"recording {graphs} {'graph' if graphs == 1 else 'graphs'}") as step:
+            cascade.warm_up(prompt_tokens + max_new_tokens, max_draft=max_draft, told=lambda: step(""))
+
+
+def placement_named(device: str | None, device_map: str | None) -> Placement:
+    """One device, or all of them for a target that is spread. Raises UsageError."""
+    if device_map is not None:
+        return spread_placement(device, device_map)
+    return Placement(devices=(device_named(device),))
+
+
+def _loaded(
+    pipeline: Pipeline, placement: Placement, dtype: torch.dtype | str, memory: Memory | None
+) -> list[PreTrainedModel]:
+    """All models, the target last: what it may take of each device is known when all else is there."""
+    *below, target = pipeline.chain.models
     with no_bars():
         models = [
-            load_registered_model(shelf, model, device=where, dtype=kind) for model in pipeline.chain.models
+            load_registered_model(pipeline.shelf, model, device=placement.first, dtype=dtype)
+            for model in below
         ]
-    tokenizer = load_registered_tokenizer(shelf, pipeline.chain.models[-1])
-    return Cascade(models=models, heads=heads, tokenizer=tokenizer, names=pipeline.models, engine=asked)
+        within = placement.within(memory) if placement.spread and memory is not None else None
+        top = load_registered_model(
+            pipeline.shelf,
+            target,
+            device=placement.first,
+            dtype=dtype,
+            spread=placement.spread,
+            within=within,
+        )
+    return [*models, top]
 
 
 def load_registered_head(shelf: Shelf, head: Head) -> AcceptancePredictionHead:

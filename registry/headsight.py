@@ -10,6 +10,8 @@ from typing import Final
 from registry.compat import depth_in_run, judge_edge, pair_of
 from registry.errors import CheckpointError
 from registry.facts import read_edge_facts, read_model_counts
+from registry.files.calibrationfile import MAX_CALIBRATION_BYTES, parse_calibration
+from registry.files.filenames import CALIBRATION
 from registry.files.folder import HashedFile
 from registry.files.layout import MAX_CONFIG_BYTES, HeadConfig, parse_head_config, stored_form, stored_names
 from registry.files.manifest import PICKLE_DETAIL, Inspector
@@ -51,7 +53,11 @@ class HeadSight:
 
     def inspector_of(self, name: str) -> Inspector | None:
         """Who looks into a file while it is hashed."""
-        look = {CONFIG: self._see_config, WEIGHTS: self._see_weights}.get(name)
+        look = {
+            CONFIG: self._see_config,
+            WEIGHTS: self._see_weights,
+            CALIBRATION: self._see_calibration,
+        }.get(name)
         if look is None:
             return None
 
@@ -66,6 +72,10 @@ class HeadSight:
 
     def _see_config(self, file: HashedFile) -> None:
         self.config = parse_head_config(file.read(MAX_CONFIG_BYTES + 1))
+
+    @staticmethod
+    def _see_calibration(file: HashedFile) -> None:
+        parse_calibration(file.read(MAX_CALIBRATION_BYTES + 1), file=CALIBRATION)
 
     def _see_weights(self, file: HashedFile) -> None:
         self.scan = scan_tensors(file)

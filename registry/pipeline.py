@@ -16,6 +16,7 @@ from registry.shelf import Shelf
 
 if TYPE_CHECKING:
     from heads import Cascade
+    from heads.memory import Memory
     from registry.hub.download import DownloadReport
     from registry.report import HeadReport, ModelReport
 
@@ -157,7 +158,13 @@ class Pipeline:
         return found
 
     def load(
-        self, *, device: str | None = None, dtype: str | None = None, engine: str | None = None
+        self,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        engine: str | None = None,
+        device_map: str | None = None,
+        max_length: int | None = None,
     ) -> Cascade:
         """Load models and heads, each checked against its record first.
 
@@ -165,14 +172,42 @@ class Pipeline:
             device: As torch names it; the first GPU when None and there is one, else the CPU.
             dtype: 'float32', 'bfloat16' or 'float16'; float32 on a CPU and the stored one on a GPU when None.
             engine: 'eager', 'captured' or 'fused'; captured on a GPU and eager on a CPU when None.
+            device_map: 'auto' spreads the target over every GPU and the host by transformers' own rule, and puts all
+                else beside its first layers.
+            max_length: Positions of the longest text, prompt included; there must be room for it. None takes what
+                the models were made for, or 4096 where that is less.
 
         Raises:
             NotInstalledError: A model or head is not on this machine.
             CheckpointError: A file is not what its record says.
+            UsageError: It does not fit, and nothing was loaded; the message says what would.
         """
         from heads.runtime import load_cascade
 
-        return load_cascade(self, device=device, dtype=dtype, engine=engine)
+        return load_cascade(
+            self, device=device, dtype=dtype, engine=engine, device_map=device_map, max_length=max_length
+        )
+
+    def memory(
+        self,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        engine: str | None = None,
+        device_map: str | None = None,
+        max_length: int | None = None,
+    ) -> Memory:
+        """What `load` with these options would need, and what is free; no weights are read. Needs torch.
+
+        Raises:
+            NotInstalledError: A model or head is not on this machine.
+            CheckpointError: A config or header cannot be read, or there is no record to hold it against.
+        """
+        from heads.runtime import memory_of
+
+        return memory_of(
+            self, device=device, dtype=dtype, engine=engine, device_map=device_map, max_length=max_length
+        )
 
 
 def resolve_pipeline(

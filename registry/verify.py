@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from registry.files.filenames import CALIBRATION, CARD, EVALUATION, TRAINER_STATE
 from registry.files.folder import CheckpointFolder, HashedFile
 from registry.files.manifest import Content, check_files, judge_record, refusal, required, take_recorded
 from registry.headsight import CONFIG, PICKLE, WEIGHTS, Ends, HeadSight, judge_head, judge_ids, judge_width
@@ -42,7 +43,7 @@ __all__ = [
     "verify_model",
 ]
 
-OPTIONAL: Final = frozenset({"trainer_state.json", "evaluation.json", "README.md", ".gitattributes"})
+OPTIONAL: Final = frozenset({TRAINER_STATE, EVALUATION, CARD, ".gitattributes"})
 
 # What training leaves in a repository. Another tool may put it into the Hub's snapshot after us; no loader of
 # heads reads it. A list of what may lie there, so that whatever a loader might read stays a fault.
@@ -82,7 +83,10 @@ def verify_head(
     recorded = entry.files.keys() if entry is not None else frozenset[str]()
 
     def harmless(name: str) -> bool:
-        return name in OPTIONAL or (in_snapshot and name not in recorded and _is_unread(name))
+        if name in OPTIONAL:
+            return True
+        # a calibration is read where it is recorded, and nowhere else
+        return name not in recorded and (name == CALIBRATION or (in_snapshot and _is_unread(name)))
 
     sight = HeadSight()
     reports = check_files(

@@ -16,6 +16,8 @@ DOORS_TO_HEADS = {
     "registry/cli/bench.py",
     "registry/cli/convert.py",
     "registry/cli/decode.py",
+    "registry/cli/evaluate.py",
+    "registry/cli/train.py",
     "registry/pipeline.py",
 }
 ROOM_OF: dict[str, str | tuple[str, ...]] = {

@@ -17,7 +17,15 @@ from heads.cascade import Cascade
 
 def provenance(cascade: Cascade) -> dict[str, Any]:
     """What a benchmark ran on and with."""
-    device = cascade.models[-1].device
+    return machine(cascade.models[-1].device) | {
+        "engines": list(cascade.engines),
+        "dtype": [str(model.dtype).removeprefix("torch.") for model in cascade.models],
+        "parameters": [model.num_parameters() for model in cascade.models],
+    }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What anything runs on here."""
     found: dict[str, Any] = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "specreg": _version("specreg"),
@@ -29,9 +37,6 @@ def provenance(cascade: Cascade) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": str(device),
-        "engines": list(cascade.engines),
-        "dtype": [str(model.dtype).removeprefix("torch.") for model in cascade.models],
-        "parameters": [model.num_parameters() for model in cascade.models],
     }
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)

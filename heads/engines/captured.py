@@ -19,6 +19,7 @@ from heads.engines.proof import alike, prove_rollback
 from heads.engines.recording import RecordingRefusedError, outside_inference, record
 from heads.engines.slots import Slots, slot_bytes
 from heads.level import Fed
+from heads.sending import sent
 from registry.errors import IncompatibleError
 
 QUERY_LENGTHS: Final[tuple[int, ...]] = (1, 2, 4, 6, 8, 12, 16)
@@ -192,8 +193,7 @@ class CapturedLevel:
             packed[1 : 1 + len(token_ids)] = token_ids
             return packed
         padding = [PAD] * (length - len(token_ids))
-        packed = torch.tensor([self.length, *token_ids, *padding], pin_memory=device.type == "cuda")
-        return packed.to(device, non_blocking=True)
+        return sent([self.length, *token_ids, *padding], device)
 
     def _step(self, board: _Board, packed: Tensor, rows: int) -> tuple[Tensor, Tensor]:
         """The forward itself, (1 + n,) to logits (rows, vocab) and hidden states (rows, hidden)."""

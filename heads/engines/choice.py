@@ -66,7 +66,7 @@ def level_for(model: PreTrainedModel, *, name: str, engine: Engine, top: bool) -
             subject=name,
             field="engine",
             expected=f"one device for all of a model, to be {engine}",
-            found=", ".join(places),
+            found=", ".join(place.replace("meta", "meta (offloaded)") for place in places),
             next_step="Leave the engine out: a model on several devices then runs eagerly, and the others as they can.",
         )
     lengths = query_lengths(gpu=model.device.type == "cuda", top=top, dtype=model.dtype)

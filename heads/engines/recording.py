@@ -8,18 +8,26 @@ differently.
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
 
 Shown = TypeVar("Shown", Tensor, tuple[Tensor, Tensor])
 
 REHEARSALS: Final = 2  # before a CUDA graph is captured: libraries set themselves up in the first calls
+UNSEEN: Final = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__})  # they read where no tracer looks
+SIZED_BY_NUMBERS: Final = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output})
+
+# torch's tracer wraps what all modules share, and one process captures one CUDA graph at a time
+_one_at_a_time = threading.Lock()
 
 
 class RecordingRefusedError(Exception):
@@ -42,7 +50,7 @@ def record(
         RecordingRefusedError: it reads its own numbers, or this torch cannot record it.
     """
     try:
-        with outside_inference():
+        with _one_at_a_time, outside_inference():
             example = example.clone()
             if fused:
                 step = torch.compile(step, fullgraph=True, dynamic=False)
@@ -67,7 +75,9 @@ def outside_inference() -> Iterator[None]:
 
 def _traced(step: Callable[[Tensor], Shown], example: Tensor) -> Callable[[Tensor], Shown]:
     """The step's operators, first as a graph, then as a program that needs no Python."""
-    graph = make_fx(step)(example)
+    with _NothingRead():
+        graph = make_fx(step)(example)
+    _require_fixed_sizes(graph)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
@@ -76,18 +86,51 @@ def _traced(step: Callable[[Tensor], Shown], example: Tensor) -> Callable[[Tenso
     return traced
 
 
+class _NothingRead(TorchFunctionMode):
+    """Refuses what copies numbers out of a tensor without an operator: they would stand in the recording for good."""
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func in UNSEEN:
+            raise RuntimeError(f"the step reads its own numbers, by {func.__name__}")
+        return func(*args, **(kwargs or {}))
+
+
+def _require_fixed_sizes(graph: GraphModule) -> None:
+    """What follows an operator whose result has as many rows as its numbers say was traced for one such size."""
+    for node in graph.graph.nodes:
+        if SIZED_BY_NUMBERS & set(getattr(node.target, "tags", ())) and not _by_place(node):
+            raise RuntimeError(f"the size of what {node.target} gives depends on numbers")
+
+
+def _by_place(node: Node) -> bool:
+    """Whether an operator only picks by places, of which there are always as many; truth values pick as they are."""
+    if node.target is not torch.ops.aten.index.Tensor or not isinstance(node.args[1], Sequence):
+        return False
+    places = [place.meta.get("tensor_meta") for place in node.args[1] if isinstance(place, Node)]
+    return all(place is not None and place.dtype not in (torch.bool, torch.uint8) for place in places)
+
+
 def _cuda_graph(step: Callable[[Tensor], Shown], example: Tensor, pool: Any) -> Callable[[Tensor], Shown]:
     """One launch for the whole step; input and output lie where they lay when it was captured."""
     given = example
-    stream = torch.cuda.Stream(example.device)
-    stream.wait_stream(torch.cuda.current_stream(example.device))
-    with torch.cuda.stream(stream):
-        for _ in range(REHEARSALS):
-            step(given)
-    torch.cuda.current_stream(example.device).wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):
-        shown = step(given)
+    device = example.device
+    with torch.cuda.device(device):  # a model may lie on another one than the current
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            for _ in range(REHEARSALS):
+                step(given)
+        torch.cuda.current_stream(device).wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        # another thread may decode meanwhile: what it does is none of this capture's business
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            shown = step(given)
 
     def play(now: Tensor) -> Shown:
         given.copy_(now)

@@ -1,4 +1,4 @@
-"""The family judged on held-out text."""
+"""The models of the family judged on held-out text."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from transformers import LlamaForCausalLM
 
-from heads.head import AcceptancePredictionHead
-from heads.labels import Examples, rows
-from heads.quality import area_under_curve, brier_score, expected_calibration_error, unweighted
+from heads.training.labels import rows
 
 
 @torch.no_grad()
@@ -37,29 +35,3 @@ def distinct_ngrams(sequences: Sequence[Sequence[int]], n: int = 4) -> float:
     """Share of the n-grams of all sequences that occur nowhere else among them: 1 never repeats."""
     grams = [tuple(row[i : i + n]) for row in sequences for i in range(len(row) - n + 1)]
     return len(set(grams)) / len(grams)
-
-
-@torch.no_grad()
-def head_quality(
-    head: AcceptancePredictionHead, held_out: Examples, *, mismatch_weight: float
-) -> dict[str, object]:
-    """AUC, Brier score and calibration error of a head on held-out positions, beside what needs no head.
-
-    `ece` and `brier` are of the head's raw numbers, which the published rule uses and a mismatch weight
-    lowers on purpose; `ece_unweighted` is after the weight is taken out again.
-    """
-    predicted = torch.softmax(head(held_out.hidden).float(), dim=-1)[:, 1]
-    acceptance = held_out.acceptance
-    plain = unweighted(predicted, mismatch_weight).float()
-    return {
-        "positions": len(held_out),
-        "base_rate": acceptance.mean().item(),
-        "auc": area_under_curve(predicted, acceptance),
-        "brier": brier_score(predicted, acceptance),
-        "ece": expected_calibration_error(predicted, acceptance),
-        "ece_unweighted": expected_calibration_error(plain, acceptance),
-        "baselines": {
-            "max_probability": {"auc": area_under_curve(held_out.max_probability, acceptance)},
-            "entropy": {"auc": area_under_curve(-held_out.entropy, acceptance)},
-        },
-    }

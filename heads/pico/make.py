@@ -21,16 +21,21 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from heads.labels import Examples, acceptance_examples
 from heads.pico.corpus import PACKAGES_MB, read_corpus
 from heads.pico.distil import Student, distillation_loss, language_loss
 from heads.pico.fitting import Schedule, fit
 from heads.pico.growth import doubled, new_model, selected
-from heads.pico.judge import agreement, distinct_ngrams, head_quality, nats_per_token
+from heads.pico.judge import agreement, distinct_ngrams, nats_per_token
 from heads.pico.recipe import Recipe
-from heads.pico.sampling import continuations
 from heads.pico.tokens import VOCAB_SIZE, Ids, Windows, encode, held_out_windows, train_tokenizer
-from heads.train import HeadTraining, train_head
+from heads.training.calibrating import fitted_calibration
+from heads.training.examples import Examples
+from heads.training.features import Positions
+from heads.training.labels import acceptance_examples
+from heads.training.learning import HeadTraining, train_head
+from heads.training.quality import head_quality
+from heads.training.storing import store_head
+from heads.training.texts import continuations
 
 RUN = "exp-weight6-layer3"
 EDGES = (("pico-little", "pico-draft"), ("pico-draft", "pico-target"), ("pico-little", "pico-target"))
@@ -106,12 +111,19 @@ class Family:
         lesson = recipe.lesson(source, target)
         _say(f"{source} -> {target}: labels")
         windows = self._windows(4, length=recipe.label_length - 1)
-        train = self._examples(source, target, windows.batch(lesson.windows, library_share=0.5), seed=4)
-        held_out = self._examples(source, target, self._held_out(recipe.label_length - 1), seed=5)
+        text = windows.batch(lesson.windows, library_share=0.5)
+        train = Positions.of(self._examples(source, target, text, seed=4))
+        held_out = Positions.of(
+            self._examples(source, target, self._held_out(recipe.label_length - 1), seed=5)
+        )
         _say(f"{source} -> {target}: training on {len(train)} positions")
         training = HeadTraining(epochs=lesson.epochs, learning_rate=recipe.head_rate)
-        head = train_head(train, held_out, folder, training=training)
-        quality = head_quality(head, held_out, mismatch_weight=training.mismatch_weight)
+        weight = training.mismatch_weight
+        trained = train_head(train, held_out, training=training)
+        quality = head_quality(trained.head, held_out, mismatch_weight=weight)
+        logit = torch.cat([trained.head.logit(part.hidden).detach() for part in held_out.batches(4096)])
+        trained.head.calibration = fitted_calibration(logit, held_out.acceptance, mismatch_weight=weight)
+        store_head(trained.head, folder, trainer_state=trained.trainer_state)
         _write_json(
             folder / EVALUATION, quality | {"on": "held-out files of the standard library, temperature 1"}
         )
@@ -195,23 +207,24 @@ class Family:
         """(samples, new tokens) that a model draws at temperature 1 after held-out prompts."""
         recipe, row = self.recipe, self._ids()["held_out"]
         starts = np.random.default_rng(seed).integers(0, len(row) - recipe.prompt_tokens, size=recipe.samples)
-        texts = np.stack([row[start : start + recipe.prompt_tokens] for start in starts]).astype(np.int64)
+        prompts = [row[start : start + recipe.prompt_tokens].tolist() for start in starts]
         generator = torch.Generator().manual_seed(seed)
-        text = continuations(
-            self._load(name), torch.from_numpy(texts), recipe.new_tokens, generator=generator
-        )
-        return text[:, recipe.prompt_tokens :]
+        uniform = torch.rand(len(prompts), recipe.new_tokens, dtype=torch.float64, generator=generator)
+        texts = continuations(self._load(name), prompts, uniform=uniform)
+        return torch.tensor(texts)[:, recipe.prompt_tokens :]
 
     def _examples(self, source: str, target: str, text: torch.Tensor, *, seed: int) -> Examples:
         """Labels at every position but the first few, which see too little."""
         labelled = torch.zeros_like(text, dtype=torch.bool)
         labelled[:, FIRST_LABELLED:] = True
         generator = torch.Generator().manual_seed(seed)
+        uniform = torch.rand(text.shape, dtype=torch.float64, generator=generator)
         models = self._load(source), self._load(target)
+        parts = zip(text.split(16), labelled.split(16), uniform.split(16), strict=True)
         return Examples.joined(
             [
-                acceptance_examples(*models, some, labelled=marks, generator=generator)
-                for some, marks in zip(text.split(16), labelled.split(16), strict=True)
+                acceptance_examples(*models, some, labelled=marks, uniform=numbers)
+                for some, marks, numbers in parts
             ]
         )
 

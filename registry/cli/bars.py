@@ -1,8 +1,11 @@
-"""Progress bars of a download, for people: one for each file that is coming, and one for all."""
+"""Progress bars for people: one for each file that is coming, or one for steps that are counted."""
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -43,3 +46,17 @@ class Bars:
         self._progress.advance(task, came)
         if self._progress.tasks[self._progress.task_ids.index(task)].finished:
             self._progress.update(task, visible=False)
+
+
+@contextmanager
+def counted(total: int, what: str) -> Iterator[Callable[[str], None]]:
+    """A bar that moves on by one with each call, which names what comes next; on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda step: progress.update(task, advance=1, description=f"{what} {step}".rstrip())

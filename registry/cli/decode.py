@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from registry.cli.options import as_json, pipeline_of, with_catalog, with_loading, with_narrowing
+from registry.cli.bars import counted
+from registry.cli.options import as_json, pipeline_of, with_catalog, with_loading, with_narrowing, with_room
 from registry.cli.printing import print_json
+from registry.errors import GenerationError
+
+if TYPE_CHECKING:
+    from heads.memory import Memory
+
+DEFAULT_MAX_DRAFT: Final = 8  # that of `generate`
 
 
 @click.command(epilog='Example: specreg decode pico-little pico-target --prompt "def main():"')
@@ -44,6 +52,7 @@ from registry.cli.printing import print_json
 @click.option("--chat", is_flag=True, help="Take the prompt as a user's message, by the chat template.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End at this text; may be repeated.")
 @with_loading
+@with_room
 @with_narrowing
 @with_catalog
 @as_json
@@ -55,22 +64,61 @@ def decode(source: str, target: str, as_json: bool, **options: Any) -> None:
     """
     settings = _settings(options)
     prompt = _prompt(options["prompt"])
-    pipeline = pipeline_of(source, target, options)
-    if sys.stderr.isatty():
-        click.echo(f"{' -> '.join(pipeline.models)}: verifying and loading", err=True)
-    cascade = pipeline.load(device=options["device"], dtype=options["dtype"], engine=options["engine"])
-    streamer = None
-    if not as_json:
-        from heads.runtime import text_streamer
-
-        streamer = text_streamer(cascade)
     begun = [{"role": "user", "content": prompt}] if options["chat"] else prompt
+    pipeline = pipeline_of(source, target, options)
+
+    from heads.runtime import load_cascade, load_tokenizer, prompt_length, text_streamer, warm_up
+
+    tokenizer = load_tokenizer(pipeline)
+    length = prompt_length(begun, tokenizer)
+    new = settings["max_new_tokens"] = _new_tokens(options, length)
+    drafts = settings.get("max_draft", DEFAULT_MAX_DRAFT)
+    cascade = load_cascade(
+        pipeline,
+        **{name: options[name] for name in ("device", "dtype", "engine", "device_map")},
+        max_length=length + new,
+        max_draft=drafts if isinstance(drafts, int) else max(drafts),
+        shortest=length + 1,
+        tokenizer=tokenizer,
+        told=lambda memory: _say(memory, pipeline.models),
+    )
+    warm_up(cascade, prompt_tokens=length, max_new_tokens=new, max_draft=drafts, bar=counted)
+    streamer = None if as_json else text_streamer(cascade)
     out = cascade.generate(begun, streamer=streamer, **settings)
     if as_json:
         print_json(generation_document(out))
         return
     sys.stdout.flush()
     click.echo(_summary(out), err=True)
+
+
+def _new_tokens(options: dict[str, Any], prompt_tokens: int) -> int:
+    """How many may follow a prompt; where --max-length leaves fewer than were asked for, a line says so."""
+    asked: int = options["max_new_tokens"]
+    longest: int | None = options["max_length"]
+    if longest is None or prompt_tokens + asked <= longest:
+        return asked
+    if prompt_tokens >= longest:
+        raise GenerationError(
+            option="the prompt",
+            expected=f"at most {longest - 1} tokens, since --max-length is {longest}",
+            found=prompt_tokens,
+            next_step="Shorten the prompt, or raise --max-length.",
+        )
+    left = longest - prompt_tokens
+    click.echo(
+        f"specreg: --max-length {longest} leaves {left} of {asked} new tokens after {prompt_tokens} of the prompt.",
+        err=True,
+    )
+    return left
+
+
+def _say(memory: Memory | None, models: Sequence[str]) -> None:
+    """On a terminal, what is going to be taken of memory."""
+    if sys.stderr.isatty():
+        click.echo(
+            f"{' -> '.join(models)}: verifying and loading" if memory is None else str(memory), err=True
+        )
 
 
 def generation_document(out: Any) -> dict[str, object]:

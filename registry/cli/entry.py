@@ -28,10 +28,13 @@ COMMANDS = {  # name -> the module under registry.cli and its function
     "convert": ("convert", "convert"),
     "import": ("import_", "import_"),
     "discover": ("discover", "discover"),
+    "publish": ("publish", "publish"),
     "catalog": ("catalog", "catalog"),
     "store": ("store", "store"),
     "decode": ("decode", "decode"),
     "bench": ("bench", "bench"),
+    "train": ("train", "train"),
+    "evaluate": ("evaluate", "evaluate"),
     "schema": ("schema", "schema"),
 }
 

@@ -60,6 +60,25 @@ def with_loading(command: Command) -> Command:
     return command
 
 
+def with_room(command: Command) -> Command:
+    """`--device-map` and `--max-length`: where a large target lies, and how long a text there must be room for."""
+    for option in (
+        click.option(
+            "--max-length",
+            type=click.IntRange(min=2),
+            metavar="N",
+            help="Positions of prompt and text together. Default: the prompt and --max-new-tokens.",
+        ),
+        click.option(
+            "--device-map",
+            type=click.Choice(["auto"]),
+            help="Spread the target over every GPU and the host; the others lie beside its first layers.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def with_narrowing(command: Command) -> Command:
     """`--length`, `--via` and `--run`: which of several chains."""
     for option in (

@@ -38,10 +38,8 @@ def parse_calibration(data: bytes, *, file: str) -> Calibration:
         raise _refused(file, [f"expected an object, got {shown(content)}"])
     problems = [f"{key}: not a key of a calibration" for key in content if key not in ("scale", "bias")]
     for key in ("scale", "bias"):
-        found = content.get(key)
-        number = isinstance(found, int | float) and not isinstance(found, bool)
-        if not number or not math.isfinite(found) or abs(found) > LARGEST:
-            told = shown(found) if key in content else "nothing"
+        if not _is_number(content.get(key)):
+            told = shown(content[key]) if key in content else "nothing"
             problems.append(f"{key}: expected a number from -{LARGEST:g} to {LARGEST:g}, got {told}")
     if problems:
         raise _refused(file, problems)
@@ -51,6 +49,12 @@ def parse_calibration(data: bytes, *, file: str) -> Calibration:
 def calibration_bytes(calibration: Calibration) -> bytes:
     """What the file holds; one calibration always gives the same bytes."""
     return (json.dumps({"scale": calibration.scale, "bias": calibration.bias}, indent=2) + "\n").encode()
+
+
+def _is_number(found: object) -> bool:
+    if not isinstance(found, int | float) or isinstance(found, bool):
+        return False
+    return math.isfinite(found) and abs(found) <= LARGEST
 
 
 def _refused(file: str, problems: list[str]) -> CheckpointError:

@@ -6,9 +6,11 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from heads.labels import Examples, acceptance_examples, branch_hidden, rows
 from heads.pico.growth import new_model
-from registry.errors import ShapeError
+from heads.training.examples import Examples
+from heads.training.labels import acceptance_examples, branch_hidden, rows
+from heads.training.warper import Warper
+from registry.errors import ShapeError, UsageError
 
 
 def tiny(seed: int, vocab: int = 11) -> LlamaForCausalLM:
@@ -26,6 +28,11 @@ def pair() -> tuple[LlamaForCausalLM, LlamaForCausalLM]:
 
 
 TEXT = torch.randint(0, 11, (3, 9), generator=torch.Generator().manual_seed(7))
+EVERYWHERE = torch.ones_like(TEXT, dtype=torch.bool)
+
+
+def numbers(seed: int) -> torch.Tensor:
+    return torch.rand(TEXT.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def test_labels_average_to_the_acceptance_of_speculative_sampling(
@@ -34,11 +41,9 @@ def test_labels_average_to_the_acceptance_of_speculative_sampling(
     """
     Over many draws the mean label is the mean of sum(min(p, q)).
     """
-    generator = torch.Generator().manual_seed(0)
-    everywhere = torch.ones_like(TEXT, dtype=torch.bool)
     means = [
-        acceptance_examples(*pair, TEXT, labelled=everywhere, generator=generator).acceptance
-        for _ in range(400)
+        acceptance_examples(*pair, TEXT, labelled=EVERYWHERE, uniform=numbers(seed)).acceptance
+        for seed in range(400)
     ]
 
     q, p = (rows(model, TEXT)[:, :-1].exp() for model in pair)
@@ -69,13 +74,13 @@ def test_only_labelled_positions_give_examples(pair: tuple[LlamaForCausalLM, Lla
     """
     labelled = torch.zeros_like(TEXT, dtype=torch.bool)
     labelled[:, 5:] = True
-    generator = torch.Generator().manual_seed(0)
 
-    part = acceptance_examples(*pair, TEXT, labelled=labelled, generator=generator)
-    whole = acceptance_examples(*pair, TEXT, labelled=torch.ones_like(labelled), generator=generator)
+    part = acceptance_examples(*pair, TEXT, labelled=labelled, uniform=numbers(0))
+    whole = acceptance_examples(*pair, TEXT, labelled=EVERYWHERE, uniform=numbers(0))
 
     assert len(part) == 3 * 4
     assert len(whole) == 3 * 8
+    assert torch.allclose(part.hidden, whole.hidden.view(3, 8, -1)[:, 4:].flatten(0, 1), atol=1e-5)
 
 
 def test_a_padded_vocabulary_is_no_obstacle(pair: tuple[LlamaForCausalLM, LlamaForCausalLM]) -> None:
@@ -83,11 +88,8 @@ def test_a_padded_vocabulary_is_no_obstacle(pair: tuple[LlamaForCausalLM, LlamaF
     A source with more output rows than the target draws only tokens that both have.
     """
     wide = tiny(1, vocab=13)
-    everywhere = torch.ones_like(TEXT, dtype=torch.bool)
 
-    found = acceptance_examples(
-        wide, pair[1], TEXT, labelled=everywhere, generator=torch.Generator().manual_seed(0)
-    )
+    found = acceptance_examples(wide, pair[1], TEXT, labelled=EVERYWHERE, uniform=numbers(0))
 
     assert bool(((found.acceptance >= 0) & (found.acceptance <= 1)).all())
 
@@ -97,7 +99,7 @@ def test_a_mask_of_another_shape_is_refused(pair: tuple[LlamaForCausalLM, LlamaF
     A mask that does not cover the text names both shapes.
     """
     with pytest.raises(ShapeError, match=r"expected \(3, 9\), got \(2, 9\)"):
-        acceptance_examples(*pair, TEXT, labelled=torch.ones(2, 9).bool(), generator=torch.Generator())
+        acceptance_examples(*pair, TEXT, labelled=torch.ones(2, 9).bool(), uniform=numbers(0))
 
 
 def test_examples_join_in_order() -> None:
@@ -112,3 +114,69 @@ def test_examples_join_in_order() -> None:
     )
 
     assert Examples.joined([part, part]).acceptance.tolist() == pytest.approx([0.1, 0.2, 0.1, 0.2])
+
+
+def test_branches_after_the_prompt_alone_are_those_of_all_places(
+    pair: tuple[LlamaForCausalLM, LlamaForCausalLM],
+) -> None:
+    """
+    Leaving out the branches of a prompt changes nothing for those behind it.
+    """
+    tokens = torch.randint(0, 11, (3, 8), generator=torch.Generator().manual_seed(1))
+
+    every = branch_hidden(pair[0], TEXT, tokens)
+    last = branch_hidden(pair[0], TEXT, tokens[:, 5:], first=5)
+
+    assert torch.allclose(last, every[:, 5:], atol=1e-5)
+
+
+def test_a_row_mixes_in_the_text_and_gives_no_example_there(
+    pair: tuple[LlamaForCausalLM, LlamaForCausalLM],
+) -> None:
+    """
+    As published: every draw stands in one row, but for mixed places, which hold the text's own token and no label.
+    """
+    source, _ = pair
+    mixed = torch.zeros_like(EVERYWHERE)
+    mixed[:, 4] = True
+
+    row = acceptance_examples(*pair, TEXT, labelled=EVERYWHERE, uniform=numbers(0), mixed=mixed)
+    branch = acceptance_examples(*pair, TEXT, labelled=EVERYWHERE, uniform=numbers(0))
+
+    assert len(row) == 3 * 7
+    kept = torch.tensor([0, 1, 2, 4, 5, 6, 7])
+    # the labels are those of the same draws, and the first token is read after the same prefix either way
+    assert torch.equal(row.acceptance, branch.acceptance.view(3, 8)[:, kept].flatten())
+    assert torch.allclose(row.hidden[0], branch.hidden[0], atol=1e-5)
+    rebuilt = TEXT.clone()
+    q = rows(source, TEXT)[:, :-1].exp()
+    cut = q.double().cumsum(dim=-1)
+    drawn = torch.searchsorted(cut, numbers(0)[:, 1:, None] * cut[..., -1:], right=True)[..., 0]
+    rebuilt[:, 1:] = torch.where(mixed[:, 1:], TEXT[:, 1:], drawn)
+    expected = source.model(input_ids=rebuilt).last_hidden_state[:, 1:][:, kept].flatten(0, 1)
+    assert torch.allclose(row.hidden, expected, atol=1e-5)
+
+
+def test_labels_are_those_of_the_chosen_warper(pair: tuple[LlamaForCausalLM, LlamaForCausalLM]) -> None:
+    """
+    Greedy rows accept where both models have the same favourite, and nowhere else.
+    """
+    greedy = Warper(temperature=0.0)
+
+    found = acceptance_examples(*pair, TEXT, labelled=EVERYWHERE, uniform=numbers(0), warper=greedy)
+
+    q, p = (rows(model, TEXT)[:, :-1].argmax(dim=-1).flatten() for model in pair)
+    assert torch.equal(found.acceptance, (q == p).float())
+
+
+def test_a_source_that_sees_only_so_far_is_refused_branches(
+    pair: tuple[LlamaForCausalLM, LlamaForCausalLM],
+) -> None:
+    """
+    Branches would see past a sliding window: the refusal names the way out.
+    """
+    short = tiny(1)
+    short.config.sliding_window = 4
+
+    with pytest.raises(UsageError, match="--labels row"):
+        acceptance_examples(short, pair[1], TEXT, labelled=EVERYWHERE, uniform=numbers(0))

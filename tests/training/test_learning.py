@@ -1,4 +1,4 @@
-"""The published loss, and a head written as published."""
+"""Training by the Trainer: a head written as published, and taken up where it was broken off."""
 
 from __future__ import annotations
 
@@ -11,40 +11,26 @@ import pytest
 import torch
 
 from heads.head import AcceptancePredictionHead
-from heads.labels import Examples
-from heads.quality import area_under_curve
-from heads.train import HeadTraining, acceptance_kl, acceptance_loss, train_head
+from heads.training.examples import Examples
+from heads.training.features import Positions
+from heads.training.learning import HeadTraining, train_head
+from heads.training.quality import area_under_curve
+from heads.training.storing import store_head
+from registry.errors import UsageError
 from registry.training import parse_trainer_state
 
 
-def learnable(count: int, seed: int) -> Examples:
+def learnable(count: int, seed: int) -> Positions:
     """Positions whose acceptance is told by the first two hidden values."""
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(count, 8, generator=generator)
     acceptance = torch.sigmoid(2 * hidden[:, 0] - hidden[:, 1] + 1)
-    return Examples(hidden=hidden, acceptance=acceptance, max_probability=acceptance, entropy=-acceptance)
+    return Positions.of(
+        Examples(hidden=hidden, acceptance=acceptance, max_probability=acceptance, entropy=-acceptance)
+    )
 
 
-def test_loss_equals_a_worked_example() -> None:
-    """
-    Two positions by hand: weighted cross-entropy over the sum of the weights.
-    """
-    logits = torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0]])
-    acceptance = torch.tensor([1.0, 0.25])
-
-    # position 1: 1 * ln 2; position 2: 6 * 0.75 * ln(4 / 3) + 0.25 * ln 4; weights 1 + 4.5 + 0.25
-    by_hand = (math.log(2) + 4.5 * math.log(4 / 3) + 0.25 * math.log(4)) / 5.75
-    assert acceptance_loss(logits, acceptance, mismatch_weight=6.0).item() == pytest.approx(by_hand, abs=1e-6)
-
-
-def test_kl_of_a_perfect_head_is_zero_at_certain_labels_too() -> None:
-    """
-    Labels of 0 and 1 make no NaN, and agreeing predictions no divergence.
-    """
-    acceptance = torch.tensor([0.0, 1.0, 0.5])
-    logits = torch.stack([torch.log(1 - acceptance + 1e-12), torch.log(acceptance + 1e-12)], dim=-1)
-
-    assert acceptance_kl(logits, acceptance).item() == pytest.approx(0.0, abs=1e-5)
+TRAINING = HeadTraining(batch_size=100, epochs=4, learning_rate=1e-2)
 
 
 def test_training_learns_and_writes_the_published_layout(tmp_path: Path) -> None:
@@ -54,36 +40,160 @@ def test_training_learns_and_writes_the_published_layout(tmp_path: Path) -> None
     folder = tmp_path / "a--to--b" / "exp-weight6-layer3"
     held_out = learnable(500, seed=2)
 
-    training = HeadTraining(batch_size=100, epochs=4, learning_rate=1e-2, warmup_steps=5)
-    train_head(learnable(3000, seed=1), held_out, folder, training=training)
+    trained = train_head(learnable(3000, seed=1), held_out, training=TRAINING)
+    store_head(trained.head, folder, trainer_state=trained.trainer_state)
 
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "config.json",
-        "model.safetensors",
-        "trainer_state.json",
-    ]
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["config.json", "model.safetensors", "trainer_state.json"]
     assert json.loads((folder / "config.json").read_text()) == {"hidden_size": 8, "num_layers": 3}
     state = parse_trainer_state((folder / "trainer_state.json").read_bytes(), file="trainer_state.json")
-    summary = state.summary()
-    assert summary.steps == 120
-    assert summary.final_eval_kl is not None
+    assert state.summary().steps == 120
+    assert state.summary().final_eval_kl is not None
     stored = AcceptancePredictionHead.from_pretrained(folder)
-    scores = torch.softmax(stored(held_out.hidden), dim=-1)[:, 1].detach()
-    assert area_under_curve(scores, held_out.acceptance) > 0.8
+    (every,) = held_out.batches(1000)
+    assert area_under_curve(stored.logit(every.hidden).detach(), every.acceptance) > 0.8
 
 
-def test_an_interrupted_training_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_of_the_trainer_equals_a_worked_example() -> None:
     """
-    What fails while the head is stored leaves neither the folder nor half of it.
+    The first step warms up at a rate of 0; the second is AdamW's on the published loss, by hand to 1e-6.
     """
+    hidden, rate = torch.tensor([[0.5, -2.0]]), 1e-2
+    one = Examples(
+        hidden=hidden,
+        acceptance=torch.tensor([0.4]),
+        max_probability=torch.ones(1),
+        entropy=torch.zeros(1),
+    )
+    training = HeadTraining(batch_size=1, epochs=2, learning_rate=rate, num_layers=0, seed=3)
 
-    def full_disk(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    trained = train_head(Positions.of(one), None, training=training).head
 
-    monkeypatch.setattr(shutil, "copyfile", full_disk)
-    folder = tmp_path / "a--to--b" / "run"
+    torch.manual_seed(training.seed)
+    begun = AcceptancePredictionHead({"hidden_size": 2, "num_layers": 0}).output
+    weight, bias = begun.weight.detach(), begun.bias.detach()
+    # weights 6 * 0.6 and 0.4 make a target of 0.9 for class 0: the gradient of the logits is softmax - (0.9, 0.1)
+    at_logits = torch.softmax(hidden[0] @ weight.T + bias, dim=-1) - torch.tensor([0.9, 0.1])
+    gradients = at_logits[:, None] * hidden, at_logits
+    norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+    clipped = [gradient / max(1.0, norm.item()) for gradient in gradients]
+    # twice the same gradient: both moments, once corrected, are the gradient and its square; only matrices decay
+    expected = weight * (1 - 0.01 * rate) - rate * clipped[0] / (clipped[0].abs() + 1e-8)
+    assert torch.allclose(trained.output.weight, expected, atol=1e-6)
+    assert torch.allclose(
+        trained.output.bias, bias - rate * clipped[1] / (clipped[1].abs() + 1e-8), atol=1e-6
+    )
+    assert not torch.allclose(trained.output.weight, weight, atol=1e-3)
 
-    with pytest.raises(OSError, match="No space left"):
-        train_head(learnable(200, seed=1), learnable(50, seed=2), folder, training=HeadTraining(epochs=1))
 
-    assert list(folder.parent.iterdir()) == []
+class Killed(Exception):  # noqa: N818 - what a kill looks like from within
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["separate", "shared"])
+@pytest.mark.parametrize("at", [13, 30, 60, 119, 120])
+def test_a_training_that_was_broken_off_ends_with_the_same_bits(
+    tmp_path: Path, at: int, shared: bool
+) -> None:
+    """
+    Wherever it stops, at the end of an epoch too: the same weights, and the same log but for times.
+    """
+    train, held_out = learnable(3000, seed=1), learnable(100, seed=2)
+    training = HeadTraining(batch_size=100, epochs=4, learning_rate=1e-2, shared_block=shared)
+
+    def until(done: int, _total: int) -> None:
+        if done == at:
+            raise Killed
+
+    whole = train_head(train, held_out, training=training, work=tmp_path / "whole")
+    with pytest.raises(Killed):
+        train_head(train, held_out, training=training, work=tmp_path / "broken", step=until)
+    begun = list((tmp_path / "broken").glob("checkpoint-*"))
+    resumed = train_head(train, held_out, training=training, work=tmp_path / "broken")
+
+    assert begun
+    for name, tensor in whole.head.state_dict().items():
+        assert torch.equal(tensor, resumed.head.state_dict()[name]), name
+    assert log_of(whole.trainer_state) == log_of(resumed.trainer_state)
+
+
+def log_of(state: bytes) -> list[dict[str, float]]:
+    """The log's rows without what depends on the clock."""
+    rows = json.loads(state)["log_history"]
+    clock = ("runtime", "per_second", "total_flos")
+    return [{key: value for key, value in row.items() if not key.endswith(clock)} for row in rows]
+
+
+def test_a_checkpoint_without_its_seal_is_not_believed(tmp_path: Path) -> None:
+    """
+    One that was cut short, or was trained on other features, is put away, and the one before it is taken up.
+    """
+    train = learnable(1000, seed=1)
+    whole = train_head(train, None, training=TRAINING, work=tmp_path, features="first")
+    last = max(tmp_path.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
+    (last / "model.safetensors").write_bytes(b"cut short")
+
+    again = train_head(train, None, training=TRAINING, work=tmp_path, features="first")
+
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.head.parameters(), again.head.parameters(), strict=True)
+    )
+    shutil.copytree(tmp_path, tmp_path / "other")
+    other = train_head(
+        learnable(1000, seed=5), None, training=TRAINING, work=tmp_path / "other", features="second"
+    )
+    fresh = train_head(learnable(1000, seed=5), None, training=TRAINING)
+    assert all(
+        torch.equal(a, b) for a, b in zip(fresh.head.parameters(), other.head.parameters(), strict=True)
+    )
+
+
+def test_a_shared_block_is_stored_once(tmp_path: Path) -> None:
+    """
+    The original's form: one block in the file, found again as such.
+    """
+    training = HeadTraining(batch_size=100, epochs=1, shared_block=True)
+
+    trained = train_head(learnable(500, seed=1), None, training=training)
+    store_head(trained.head, tmp_path / "head", trainer_state=trained.trainer_state)
+
+    assert AcceptancePredictionHead.from_pretrained(tmp_path / "head").stored_form == "shared"
+
+
+def test_the_mean_loss_is_that_of_the_log() -> None:
+    """
+    The closing row tells the mean over all steps.
+    """
+    trained = train_head(learnable(1000, seed=1), None, training=TRAINING)
+
+    state = json.loads(trained.trainer_state)
+    rows = [row for row in state["log_history"] if "loss" in row]
+    steps = [0, *(row["step"] for row in rows)]
+    mean = (
+        sum(row["loss"] * (row["step"] - before) for before, row in zip(steps, rows, strict=False))
+        / steps[-1]
+    )
+    assert steps[-1] == state["global_step"]
+    assert math.isclose(state["log_history"][-1]["train_loss"], mean)
+
+
+def test_nothing_to_learn_from_is_said() -> None:
+    """
+    Without a position there is no training, and a sentence says why.
+    """
+    with pytest.raises(UsageError, match="no position to learn from"):
+        train_head(learnable(0, seed=1), None)
+
+
+def test_an_interrupted_store_leaves_no_folder(tmp_path: Path) -> None:
+    """
+    What fails while the head is stored leaves no folder of its name.
+    """
+    head = AcceptancePredictionHead({"hidden_size": 2, "num_layers": 0})
+    with torch.no_grad():
+        head.output.bias.fill_(math.nan)
+
+    with pytest.raises(Exception, match="not finite"):
+        store_head(head, tmp_path / "a--to--b" / "run", trainer_state=b"{}")
+
+    assert not (tmp_path / "a--to--b" / "run").exists()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heads.quality import area_under_curve, brier_score, expected_calibration_error, unweighted
+from heads.training.quality import area_under_curve, brier_score, expected_calibration_error, reliability
 from registry.errors import ShapeError
 
 POINTS = st.lists(
@@ -49,15 +49,18 @@ def test_brier_score_of_a_fair_coin_told_fair_is_a_quarter() -> None:
     assert brier_score(torch.tensor([0.5]), torch.tensor([0.5])) == pytest.approx(0.25)
 
 
-@given(st.floats(0.01, 0.99), st.floats(1.0, 12.0))
-@settings(deadline=None, derandomize=True)
-def test_taking_the_weight_out_inverts_what_training_with_it_does(chance: float, weight: float) -> None:
+def test_the_bins_give_the_calibration_error() -> None:
     """
-    The minimum of the weighted loss is a / (a + w (1 - a)); unweighted gives a back.
+    The histogram is what the error is made of: sizes and gaps of its bins sum up to it.
     """
-    trained = chance / (chance + weight * (1 - chance))
+    generator = torch.Generator().manual_seed(0)
+    predicted, acceptance = torch.rand(2, 200, generator=generator)
 
-    assert unweighted(torch.tensor([trained]), weight).item() == pytest.approx(chance, abs=1e-4)
+    bins = reliability(predicted, acceptance)
+
+    gaps = sum(one["count"] * abs(one["predicted"] - one["found"]) for one in bins)
+    assert sum(one["count"] for one in bins) == 200
+    assert gaps / 200 == pytest.approx(expected_calibration_error(predicted, acceptance), abs=1e-6)
 
 
 def test_rows_of_two_lengths_are_refused() -> None:

@@ -1,0 +1,185 @@
+"""How near a level's forward is to what the memory allows: `python -m heads.bench.limits --out FILE`.
+
+One forward of a large model has to read its weights once; bytes of weights over the copy bandwidth, measured in the
+same run, is the floor. Then a cascade of such models with acceptance drawn at given rates ('synthetic acceptance'):
+what it takes above what the measured forwards say is the cascade's own cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import torch
+from transformers import PreTrainedModel
+
+from heads.bench.provenance import machine
+from heads.bench.shapes import SHAPES, random_model, read_bytes
+from heads.bench.synthetic import synthetic_runs
+from heads.engines.captured import CapturedLevel
+from heads.engines.choice import level_for
+from heads.engines.eager import EagerLevel
+
+QUERIES: Final = (1, 2, 4, 8, 16)
+TEXT: Final = 256  # positions in the cache while forwards are timed
+REPEATS: Final = 30
+COPIED_BYTES: Final = 2**31
+RATES: Final = (0.6, 0.7, 0.8, 0.9)
+
+
+def measured(
+    names: Sequence[str],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    engines: Sequence[str] = ("eager", "captured"),
+    rates: Sequence[float] = RATES,
+    told: Callable[[str], None] = lambda _: None,
+    keep: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Forward times of each shape by each engine, smallest model first, then the chains of them.
+
+    `keep` gets the document after every step, so that a run which is broken off leaves what it has.
+    """
+    bandwidth = copy_bandwidth(device)
+    document: dict[str, Any] = {
+        "provenance": machine(device) | {"dtype": str(dtype).removeprefix("torch.")},
+        "copy_bytes_per_second": bandwidth,
+        "text_positions": TEXT,
+        "weights": "random, of the published shapes",
+        "models": {},
+        "chains": [],
+    }
+    models: dict[str, PreTrainedModel] = {}
+    for name in names:
+        told(f"{name}: making it")
+        models[name] = random_model(SHAPES[name], device=device, dtype=dtype)
+        document["models"][name] = _of_model(name, models[name], bandwidth, engines, told)
+        keep(document)
+    engine = "captured" if "captured" in engines else "eager"
+    for run in synthetic_runs(models, engine=engine, rates=rates, told=told):
+        document["chains"].append(run)
+        keep(document)
+    return document
+
+
+def copy_bandwidth(device: torch.device) -> float:
+    """Bytes read and written a second by copies of a large tensor on the device."""
+    size = COPIED_BYTES if device.type == "cuda" else COPIED_BYTES // 16
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * size / _seconds(lambda: target.copy_(source), device, repeats=10)
+
+
+def _of_model(
+    name: str,
+    model: PreTrainedModel,
+    bandwidth: float,
+    engines: Sequence[str],
+    told: Callable[[str], None],
+) -> dict[str, Any]:
+    floor = read_bytes(model) / bandwidth
+    found: dict[str, Any] = {
+        "parameters": model.num_parameters(),
+        "read_bytes": read_bytes(model),
+        "floor_ms": 1e3 * floor,
+        "engines": {},
+    }
+    for engine in engines:
+        told(f"{name}: {engine}")
+        level = level_for(model, name=name, engine=engine, top=False)  # type: ignore[arg-type]
+        with _freed(level):
+            began = time.perf_counter()
+            if isinstance(level, CapturedLevel):
+                level.warm_up(TEXT + max(QUERIES), QUERIES)
+            warm_up = time.perf_counter() - began
+            forwards = {count: _forward_seconds(level, count, model.device) for count in QUERIES}
+            found["engines"][engine] = {
+                "warm_up_s": warm_up,
+                "forward_ms": {str(count): 1e3 * seconds for count, seconds in forwards.items()},
+                "over_floor": {str(count): seconds / floor for count, seconds in forwards.items()},
+                "refusal": getattr(level, "refusal", None),
+            }
+    return found
+
+
+@contextmanager
+def _freed(level: EagerLevel | CapturedLevel) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        level.end()
+        if isinstance(level, CapturedLevel):
+            level.forget()
+
+
+@torch.inference_mode()
+def _forward_seconds(level: EagerLevel | CapturedLevel, count: int, device: torch.device) -> float:
+    level.begin(TEXT + max(QUERIES))
+    level.feed([1] * TEXT, 1)
+
+    def forward() -> None:
+        level.feed([1] * count, count)
+        level.rollback(TEXT)
+
+    return _seconds(forward, device)
+
+
+def _seconds(work: Callable[[], object], device: torch.device, *, repeats: int = REPEATS) -> float:
+    """The median of several timings, each to the end of what it asked of the device."""
+    times = []
+    for repeat in range(repeats + 3):
+        _settle(device)
+        began = time.perf_counter()
+        work()
+        _settle(device)
+        if repeat >= 3:
+            times.append(time.perf_counter() - began)
+    return median(times)
+
+
+def _settle(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def main() -> None:
+    """Measure what was asked for, and write it down."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--models", default="qwen3-0.6b,qwen3-1.7b,qwen3-14b", help="shapes, smallest first")
+    parser.add_argument("--engines", default="eager,captured")
+    parser.add_argument("--rates", default=",".join(map(str, RATES)), help="synthetic acceptance")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32"])
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+
+    def keep(document: dict[str, Any]) -> None:
+        given.out.write_text(json.dumps(document, indent=2) + "\n")
+
+    def say(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+    keep(
+        measured(
+            given.models.split(","),
+            device=torch.device(given.device),
+            dtype=getattr(torch, given.dtype),
+            engines=given.engines.split(","),
+            rates=[float(rate) for rate in given.rates.split(",")],
+            told=say,
+            keep=keep,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

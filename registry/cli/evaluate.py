@@ -1,0 +1,162 @@
+"""`specreg evaluate`: what a head is worth on prompts that it was not trained on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from registry.cli.options import as_json, with_catalog
+from registry.cli.printing import print_facts, print_json
+from registry.cli.train import bar
+from registry.errors import UsageError
+
+if TYPE_CHECKING:
+    from heads import AcceptancePredictionHead
+    from registry.records import Model
+    from registry.shelf import Shelf
+
+
+@click.command(epilog="Example: specreg evaluate pico-draft--to--pico-target --prompts p.jsonl")
+@click.argument("name", metavar="HEAD|FOLDER")
+@click.option(
+    "--prompts",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench.",
+)
+@click.option("--source", metavar="MODEL", help="Where the folder's name does not tell.")
+@click.option("--target", metavar="MODEL", help="Where the folder's name does not tell.")
+@click.option("--run", metavar="NAME", help="That run of the edge.")
+@click.option("--chat", is_flag=True, help="Take each prompt as a user's message, by the chat template.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, metavar="N")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Prompts at a time."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the report there as JSON."
+)
+@click.option(
+    "--figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw it: .svg, .png or .pdf."
+)
+@click.option("--device", help="As torch names it. Default: the first GPU, else the CPU.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]))
+@with_catalog
+@as_json
+def evaluate(name: str, as_json: bool, **options: Any) -> None:
+    """Judge a head at temperature 1: how well it ranks drafted tokens, and whether its numbers are true.
+
+    TARGET continues every prompt, SOURCE drafts. AUC, Brier score and calibration error count a token as accepted with
+    the probability that TARGET accepts it. `ece` is of survival, that all tokens of a draft so far are accepted, by
+    calibrated numbers where the head has a calibration. HEAD is checked against its record; a FOLDER is
+    read as it is.
+    """
+    from heads.bench.prompts import read_prompts
+    from heads.training.judging import judge_head
+    from heads.training.pair import Pair
+    from registry.files.wholefile import put_whole
+    from registry.shelf import Shelf
+
+    texts = [prompt.text for prompt in read_prompts(options["prompts"])]
+    shelf = Shelf.open(options["catalog"])
+    head, called, source, target = _chosen(shelf, name, options)
+    pair = Pair(shelf, source, target, device=options["device"], dtype=options["dtype"])
+    _require_width(head, pair.hidden_size, called)
+    report = {"head": called, "source": source.alias, "target": target.alias} | judge_head(
+        pair,
+        head,
+        pair.encoded(texts, chat=options["chat"], new_tokens=options["max_new_tokens"]),
+        max_new_tokens=options["max_new_tokens"],
+        seed=options["seed"],
+        batch_size=options["batch_size"],
+        bar=bar,
+    )
+    if options["out"] is not None:
+        try:
+            put_whole((json.dumps(report, indent=2) + "\n").encode(), options["out"])
+        except OSError as error:
+            raise UsageError(
+                f"{options['out']} cannot be written: {error.strerror}. Name another file."
+            ) from error
+    if options["figure"] is not None:
+        from heads.training.drawing import draw
+
+        draw(report, options["figure"])
+    if as_json:
+        print_json(report)
+    else:
+        _print(report)
+
+
+def _chosen(
+    shelf: Shelf, name: str, options: dict[str, Any]
+) -> tuple[AcceptancePredictionHead, str, Model, Model]:
+    """The head, what it is called, and its two models."""
+    from heads import AcceptancePredictionHead
+    from heads.runtime import load_registered_head
+    from registry.names import find_heads, find_model
+    from registry.records import HEAD_SEPARATOR
+
+    if Path(name).is_dir():
+        edge = Path(name).resolve().parent.name
+        source, separator, target = edge.partition(HEAD_SEPARATOR)
+        ends = [options["source"] or source, options["target"] or (target if separator else "")]
+        if not separator and None in (options["source"], options["target"]):
+            raise UsageError(
+                f"{name} does not lie in SOURCE--to--TARGET/RUN, so nothing tells which models it joins. Give --source "
+                "and --target."
+            )
+        models = [find_model(shelf.catalog, end) for end in ends]
+        return AcceptancePredictionHead.from_pretrained(name), str(name), models[0], models[1]
+    found = find_heads(shelf.catalog, name)
+    if options["run"] is not None:
+        found = tuple(head for head in found if head.run == options["run"])
+    if len(found) != 1:
+        runs = ", ".join(head.name for head in find_heads(shelf.catalog, name))
+        raise UsageError(f"{name} does not tell one head: name one of {runs}.")
+    head = found[0]
+    source_model, target_model = (shelf.catalog.models[alias] for alias in (head.source, head.target))
+    return load_registered_head(shelf, head), head.name, source_model, target_model
+
+
+def _require_width(head: AcceptancePredictionHead, width: int, called: str) -> None:
+    from registry.errors import IncompatibleError
+
+    if head.hidden_size != width:
+        raise IncompatibleError(
+            subject=called,
+            field="hidden_size",
+            expected=width,
+            found=head.hidden_size,
+            next_step="Use a head that was trained on this source.",
+        )
+
+
+def _print(report: dict[str, Any]) -> None:
+    """The figures, and by which numbers they are."""
+    calibration = report["calibration"]
+    told = (
+        "raw numbers: the head has no calibration"
+        if calibration is None
+        else f"scale {calibration['scale']:.4f}, bias {calibration['bias']:.4f}"
+    )
+    figures = {
+        "base rate": report["base_rate"],
+        "AUC": report["auc"],
+        "AUC of max probability": report["baselines"]["max_probability"]["auc"],
+        "AUC of entropy": report["baselines"]["entropy"]["auc"],
+        "Brier score": report["brier"],
+        "Brier score, raw": report["brier_raw"],
+        "calibration error of survival": report["ece"],
+        "calibration error of survival, raw": report["ece_raw"],
+        "calibration error of tokens": report["ece_token"],
+        "calibration error of tokens, raw": report["ece_token_raw"],
+    }
+    counts = [("head", report["head"]), ("prompts", report["prompts"]), ("positions", report["positions"])]
+    print_facts(
+        [*counts, *((name, f"{value:.4f}") for name, value in figures.items()), ("calibration", told)]
+    )
