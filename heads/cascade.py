@@ -18,7 +18,7 @@ from heads.anatomy import require_eval
 from heads.configured import options_of
 from heads.edge import AcceptanceHead, Edge, Tally
 from heads.engines.captured import CapturedLevel
-from heads.engines.choice import Engine, engine_for, head_for, level_for, read_engine
+from heads.engines.choice import Engine, head_for, level_for, read_engine
 from heads.engines.recorded_head import RecordedHead
 from heads.fitting import check_heads, check_length, shared_vocabulary
 from heads.generation import Generation, LevelReport
@@ -100,11 +100,11 @@ class Cascade:
         self.vocab_size = shared_vocabulary(self.models, self.names, size)
         self._busy = threading.Lock()
         asked = read_engine(engine)
-        self.engines = tuple(engine_for(model, asked) for model in self.models)
         self._levels = [
-            level_for(model, name=name, engine=kind, top=model is self.models[-1])
-            for model, name, kind in zip(self.models, self.names, self.engines, strict=True)
+            level_for(model, name=name, engine=asked, top=model is self.models[-1])
+            for model, name in zip(self.models, self.names, strict=True)
         ]
+        self.engines: tuple[Engine, ...] = tuple(level.engine for level in self._levels)
         self._advisers = _advisers(self.heads, self.engines)
         self._ahead = _waits(self.models[0])
 

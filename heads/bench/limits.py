@@ -11,14 +11,12 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 import torch
-from transformers import PreTrainedModel
 
 from heads.bench.provenance import machine
 from heads.bench.shapes import SHAPES, random_model, read_bytes
@@ -40,11 +38,13 @@ def measured(
     device: torch.device,
     dtype: torch.dtype,
     engines: Sequence[str] = ("eager", "captured"),
+    queries: Sequence[int] = QUERIES,
     rates: Sequence[float] = RATES,
+    longest_chain: int = 3,
     told: Callable[[str], None] = lambda _: None,
     keep: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Forward times of each shape by each engine, smallest model first, then the chains of them.
+    """Forward times of each shape by each engine, smallest model first, then the chains of them by the last engine.
 
     `keep` gets the document after every step, so that a run which is broken off leaves what it has.
     """
@@ -55,16 +55,26 @@ def measured(
         "text_positions": TEXT,
         "weights": "random, of the published shapes",
         "models": {},
+        "chains_engine": engines[-1],
         "chains": [],
     }
-    models: dict[str, PreTrainedModel] = {}
+    levels: dict[str, EagerLevel | CapturedLevel] = {}
     for name in names:
         told(f"{name}: making it")
-        models[name] = random_model(SHAPES[name], device=device, dtype=dtype)
-        document["models"][name] = _of_model(name, models[name], bandwidth, engines, told)
-        keep(document)
-    engine = "captured" if "captured" in engines else "eager"
-    for run in synthetic_runs(models, engine=engine, rates=rates, told=told):
+        model = random_model(SHAPES[name], device=device, dtype=dtype)
+        floor = read_bytes(model) / bandwidth
+        found = {
+            "parameters": model.num_parameters(),
+            "read_bytes": read_bytes(model),
+            "floor_ms": 1e3 * floor,
+        }
+        document["models"][name] = found | {"engines": {}}
+        for engine in engines:
+            told(f"{name}: {engine}")
+            levels[name] = level_for(model, name=name, engine=engine, top=name == names[-1])  # type: ignore[arg-type]
+            document["models"][name]["engines"][engine] = _of_level(levels[name], floor, queries, device)
+            keep(document)
+    for run in synthetic_runs(levels, rates=rates, longest_chain=longest_chain, told=told):
         document["chains"].append(run)
         keep(document)
     return document
@@ -78,46 +88,25 @@ def copy_bandwidth(device: torch.device) -> float:
     return 2 * size / _seconds(lambda: target.copy_(source), device, repeats=10)
 
 
-def _of_model(
-    name: str,
-    model: PreTrainedModel,
-    bandwidth: float,
-    engines: Sequence[str],
-    told: Callable[[str], None],
+def _of_level(
+    level: EagerLevel | CapturedLevel, floor: float, queries: Sequence[int], device: torch.device
 ) -> dict[str, Any]:
-    floor = read_bytes(model) / bandwidth
-    found: dict[str, Any] = {
-        "parameters": model.num_parameters(),
-        "read_bytes": read_bytes(model),
-        "floor_ms": 1e3 * floor,
-        "engines": {},
+    """Times for queries of these lengths; `padded_to` says what each was run as."""
+    began = time.perf_counter()
+    padded = {count: count for count in queries}
+    if isinstance(level, CapturedLevel):
+        level.warm_up(TEXT + max(queries), queries)
+        padded = {count: level.padded([count])[0] for count in queries}
+    warm_up = time.perf_counter() - began
+    forwards = {count: _forward_seconds(level, count, device) for count in queries}
+    level.end()
+    return {
+        "warm_up_s": warm_up,
+        "padded_to": {str(count): length for count, length in padded.items()},
+        "forward_ms": {str(count): 1e3 * seconds for count, seconds in forwards.items()},
+        "over_floor": {str(count): seconds / floor for count, seconds in forwards.items()},
+        "refusal": getattr(level, "refusal", None),
     }
-    for engine in engines:
-        told(f"{name}: {engine}")
-        level = level_for(model, name=name, engine=engine, top=False)  # type: ignore[arg-type]
-        with _freed(level):
-            began = time.perf_counter()
-            if isinstance(level, CapturedLevel):
-                level.warm_up(TEXT + max(QUERIES), QUERIES)
-            warm_up = time.perf_counter() - began
-            forwards = {count: _forward_seconds(level, count, model.device) for count in QUERIES}
-            found["engines"][engine] = {
-                "warm_up_s": warm_up,
-                "forward_ms": {str(count): 1e3 * seconds for count, seconds in forwards.items()},
-                "over_floor": {str(count): seconds / floor for count, seconds in forwards.items()},
-                "refusal": getattr(level, "refusal", None),
-            }
-    return found
-
-
-@contextmanager
-def _freed(level: EagerLevel | CapturedLevel) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        level.end()
-        if isinstance(level, CapturedLevel):
-            level.forget()
 
 
 @torch.inference_mode()
@@ -156,6 +145,8 @@ def main() -> None:
     parser.add_argument("--models", default="qwen3-0.6b,qwen3-1.7b,qwen3-14b", help="shapes, smallest first")
     parser.add_argument("--engines", default="eager,captured")
     parser.add_argument("--rates", default=",".join(map(str, RATES)), help="synthetic acceptance")
+    parser.add_argument("--queries", default=",".join(map(str, QUERIES)), help="tokens a forward is fed")
+    parser.add_argument("--longest-chain", type=int, default=3, help="models; 1 measures forwards alone")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32"])
     parser.add_argument("--out", type=Path, required=True)
@@ -174,6 +165,8 @@ def main() -> None:
             device=torch.device(given.device),
             dtype=getattr(torch, given.dtype),
             engines=given.engines.split(","),
+            queries=[int(count) for count in given.queries.split(",")],
+            longest_chain=given.longest_chain,
             rates=[float(rate) for rate in given.rates.split(",")],
             told=say,
             keep=keep,

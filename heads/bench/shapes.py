@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
+from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
 
 
@@ -53,12 +54,13 @@ def random_model(shape: Shape, *, device: torch.device, dtype: torch.dtype, seed
     torch.manual_seed(seed)
     with device:
         model: PreTrainedModel = AutoModelForCausalLM.from_config(shape.config(), dtype=dtype)
-    return model.to(device).eval()
+    return model.eval()
 
 
 def read_bytes(model: PreTrainedModel) -> int:
     """Bytes of weights that one forward has to read: all but an input embedding that is nothing else."""
-    whole = sum(parameter.nbytes for parameter in model.parameters())
-    embedding = model.get_input_embeddings().weight
+    whole = sum(int(parameter.nbytes) for parameter in model.parameters())
+    embedding: Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
     output = model.get_output_embeddings()
-    return whole if output is None or output.weight is embedding else whole - embedding.nbytes
+    apart = output is not None and output.weight is not embedding
+    return whole - int(embedding.nbytes) if apart else whole

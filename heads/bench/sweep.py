@@ -43,8 +43,9 @@ def advised_candidates(edges: int) -> Iterator[Settings]:
         for threshold, bound in product(THRESHOLDS, BOUNDS):
             yield {"threshold": [threshold], "max_draft": [bound]}
         return
-    for *lower, upper, bound in product(*[LOWER_THRESHOLDS] * (edges - 1), UPPER_THRESHOLDS, BOUNDS):
-        yield {"threshold": [*lower, upper], "max_draft": [LOWER_BOUND] * (edges - 1) + [bound]}
+    grid = [*[LOWER_THRESHOLDS] * (edges - 1), UPPER_THRESHOLDS]
+    for thresholds, bound in product(product(*grid), BOUNDS):
+        yield {"threshold": list(thresholds), "max_draft": [LOWER_BOUND] * (edges - 1) + [bound]}
 
 
 def tries(candidates: Sequence[Settings]) -> int:

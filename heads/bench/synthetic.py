@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 
 from heads.anatomy import hidden_size
 from heads.edge import Edge
-from heads.engines.choice import level_for
+from heads.engines.captured import CapturedLevel
+from heads.engines.eager import EagerLevel
 from heads.engines.recorded_head import RecordedHead
 from heads.head import AcceptancePredictionHead
 from heads.rounds import Rounds
@@ -23,6 +24,7 @@ TOKENS: Final = 128
 PROMPT: Final = 64
 LENGTHS: Final = (4, 8)
 LOWER: Final = 4
+NEVER: Final = 1 - 1e-7  # a threshold at which heads are asked and stop nothing
 
 
 class Granted(Greedy):
@@ -46,26 +48,22 @@ class Granted(Greedy):
 
 
 def synthetic_runs(
-    models: Mapping[str, PreTrainedModel],
+    levels: Mapping[str, EagerLevel | CapturedLevel],
     *,
-    engine: str,
     rates: Sequence[float],
+    longest_chain: int = 3,
     told: Callable[[str], None] = lambda _: None,
 ) -> Iterator[dict[str, Any]]:
-    """Every chain of two or three of the models that ends with the last, at every rate and some fixed lengths.
+    """Every chain of up to so many of the models that ends with the last, at every rate and some fixed lengths.
 
-    Each document has the time it took per token, the time of the same number of plain steps of the last model in the
-    same run, and heads that are asked at every place but never stop anything.
+    The last model alone comes first. Heads are asked at every place, as they would be, but never stop anything.
     """
-    names = list(models)
-    device = models[names[-1]].device
-    levels = {
-        name: level_for(model, name=name, engine=engine, top=name == names[-1])  # type: ignore[arg-type]
-        for name, model in models.items()
-    }
-    heads = {name: _head(model) for name, model in models.items()}
-    chains = [(names[-1],)]
-    chains += [(*lower, names[-1]) for size in (1, 2) for lower in combinations(names[:-1], size)]
+    names = list(levels)
+    device = levels[names[-1]].model.device
+    heads = {name: _head(level.model) for name, level in levels.items()}
+    chains = [
+        (*lower, names[-1]) for size in range(longest_chain) for lower in combinations(names[:-1], size)
+    ]
     for chain in chains:
         for length in LENGTHS if len(chain) > 1 else (0,):
             for rate in rates if len(chain) > 1 else (0.0,):
@@ -75,14 +73,16 @@ def synthetic_runs(
                         head=RecordedHead(heads[name]),
                         min_draft=1,
                         max_draft=length if place == len(chain) - 2 else LOWER,
-                        threshold=0.9999999,
+                        threshold=NEVER,
                     )
                     for place, name in enumerate(chain[:-1])
                 ]
                 yield _run([levels[name] for name in chain], edges, rate, device)
 
 
-def _run(levels: Sequence[Any], edges: Sequence[Edge], rate: float, device: torch.device) -> dict[str, Any]:
+def _run(
+    levels: Sequence[EagerLevel | CapturedLevel], edges: Sequence[Edge], rate: float, device: torch.device
+) -> dict[str, Any]:
     """One text for warmth, one for the clock."""
     document: dict[str, Any] = {}
     for _ in range(2):

@@ -6,16 +6,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from heads.anatomy import max_positions, require_eval, require_rollback
+from heads.anatomy import max_positions, output_rows, require_eval, require_rollback
 from heads.engines.eager import EagerLevel
 from heads.engines.forward import Forward
-from heads.engines.proof import alike, prove_rollback
+from heads.engines.proof import alike
 from heads.engines.recording import RecordingRefusedError, outside_inference, record
 from heads.engines.slots import Slots, slot_bytes
 from heads.level import Fed
@@ -31,6 +31,7 @@ ROOMY: Final = (
 )
 MASKED_ATTENTIONS: Final = ("sdpa", "eager")  # those that take a ready mask
 PAD: Final = 0
+PROVED: Final = 24  # tokens
 
 Step = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -72,6 +73,7 @@ class CapturedLevel:
         recorded: bool = True,
         fused: bool = False,
     ) -> None:
+        self.engine: Literal["captured", "fused"] = "fused" if fused else "captured"
         self.model = model
         self.name = name
         self.length = 0
@@ -83,6 +85,8 @@ class CapturedLevel:
         require_rollback(model, name)
         _require_one_place(model, name)
         self._forward = Forward(model, name)
+        if fused:
+            self._forward.prepare_to_compile()
         self._bound = max_positions(model)
         self._recorded = False  # the proof runs the steps, and each recording is held against its step
         self._fused = fused
@@ -90,7 +94,7 @@ class CapturedLevel:
         self._board: _Board | None = None
         self._pool: Any = None
         try:
-            _prove_rows(prove_rollback(self, model), self)
+            _prove_rows(self, EagerLevel(model, name=name))
         finally:
             self.forget()
         self._recorded = recorded
@@ -117,14 +121,7 @@ class CapturedLevel:
         self.length = 0
         self.forwards = 0
         self.seconds = 0.0
-        capacity = self._fitting(positions)
-        if capacity is None:
-            while len(self._boards) >= BOARDS_KEPT:
-                self._boards.popitem(last=False)
-            capacity = self.capacity(positions)
-            self._boards[capacity] = _Board(Slots(self.model, capacity))
-        self._boards.move_to_end(capacity)
-        self._board = self._boards[capacity]
+        self._board = self._board_of(self._fitting(positions) or self.capacity(positions))
         with outside_inference():
             self._board.slots.clear()
 
@@ -144,17 +141,29 @@ class CapturedLevel:
         """One forward, padded to a recorded length where there is one."""
         started = time.perf_counter()
         count = len(token_ids)
+        if self.length == 0 < count - rows and self.query_lengths[0] > 1:
+            # where one token is padded, the last of the prompt is: whatever is fed with it, it takes the same path
+            self._show(token_ids[: count - rows], 1)
+            token_ids = token_ids[count - rows :]
+        fed = self._show(token_ids, rows)
+        self.seconds += time.perf_counter() - started
+        return fed
+
+    def _show(self, token_ids: Sequence[int] | Tensor, rows: int) -> Fed:
+        """One forward of the model."""
+        count = len(token_ids)
         length = next((one for one in self.query_lengths if one >= count), count)
         board = self._room_for(self.length + length)
         packed = self._packed(token_ids, length)
         if count > self.query_lengths[-1]:
             logits, hidden = self._step(board, packed, rows)
         else:
-            logits, hidden = self._graph(board, length, packed)(packed)
+            # a prompt comes once: nothing is recorded for its length alone
+            play = self._graph(board, length) if self.length or length in board.graphs else None
+            logits, hidden = self._step(board, packed, length) if play is None else play(packed)
             logits, hidden = logits[count - rows : count], hidden[count - rows : count]
         self.length += count
         self.forwards += 1
-        self.seconds += time.perf_counter() - started
         return Fed(logits=logits, hidden=hidden)
 
     def rollback(self, length: int) -> None:
@@ -172,8 +181,8 @@ class CapturedLevel:
         """Record ahead what texts of so many positions need for queries of these lengths."""
         self.begin(positions)
         for length in self.padded(lengths):
-            self.feed([PAD] * length, length)
-            self.rollback(0)
+            if self._board is not None:
+                self._graph(self._board, length)
             told()
         self.end()
 
@@ -202,16 +211,23 @@ class CapturedLevel:
         positions = slots if self._bound is None else slots.clamp(max=self._bound - 1)
         return self._forward(packed[1:], positions, board.slots.cache, rows=rows, mask=board.slots.at(slots))
 
-    def _graph(self, board: _Board, length: int, packed: Tensor) -> Step:
+    def _graph(self, board: _Board, length: int) -> Step:
+        """What to play for queries of a length; recorded at its first use, where that is wanted."""
         found = board.graphs.get(length)
         if found is None:
 
             def step(packed: Tensor) -> tuple[Tensor, Tensor]:
                 return self._step(board, packed, length)
 
-            found = board.graphs[length] = self._record(step, packed) if self._recorded else step
+            found = step
+            if self._recorded:
+                example = torch.zeros(1 + length, dtype=torch.long, device=self._forward.device)
+                example[0] = self.length
+                found = self._record(step, example)
+            board.graphs[length] = found
         return found
 
+    @torch.inference_mode()
     def _record(self, step: Step, packed: Tensor) -> Step:
         if self._pool is None and packed.device.type == "cuda":
             self._pool = torch.cuda.graph_pool_handle()
@@ -234,39 +250,66 @@ class CapturedLevel:
             raise RuntimeError("feed before begin")
         if positions <= board.slots.capacity:
             return board
-        larger = _Board(Slots(self.model, self.capacity(positions)))
+        larger = self._board_of(self.capacity(positions))
         with outside_inference():
             larger.slots.take_over(board.slots)
-        self._boards[larger.slots.capacity] = self._board = larger
+        self._board = larger
         return larger
+
+    def _board_of(self, capacity: int) -> _Board:
+        """The board of a capacity, made where it is not there; the one that was used longest ago goes."""
+        if capacity not in self._boards:
+            while len(self._boards) >= BOARDS_KEPT:
+                self._boards.popitem(last=False)
+            self._boards[capacity] = _Board(Slots(self.model, capacity))
+        self._boards.move_to_end(capacity)
+        return self._boards[capacity]
 
 
 def captures(model: PreTrainedModel) -> bool:
     """Whether a model is of the kind that `CapturedLevel` takes: on one device, with attention that takes a mask."""
-    devices = {parameter.device for parameter in model.parameters()}
-    return len(devices) == 1 and model.config._attn_implementation in MASKED_ATTENTIONS
+    return len(_places(model)) == 1 and model.config._attn_implementation in MASKED_ATTENTIONS
+
+
+def _places(model: PreTrainedModel) -> list[str]:
+    return sorted({str(parameter.device) for parameter in model.parameters()})
 
 
 def _require_one_place(model: PreTrainedModel, name: str) -> None:
+    places = [place.replace("meta", "meta (offloaded)") for place in _places(model)]
     if not captures(model):
-        raise IncompatibleError(
-            subject=name,
-            field="engine",
-            expected="a model on one device, with attention 'sdpa' or 'eager', to be captured",
-            found=f"attention {model.config._attn_implementation!r} on "
-            + ", ".join(sorted({str(parameter.device) for parameter in model.parameters()})),
-            next_step="Use the engine 'eager'.",
+        raise _unfit(
+            name,
+            "one device for all of a model, and attention 'sdpa' or 'eager', to be captured",
+            f"attention {model.config._attn_implementation!r} on {', '.join(places)}",
         )
 
 
-def _prove_rows(rows: Tensor, level: CapturedLevel) -> None:
-    """Hold the probe's rows against those the model gives by itself."""
-    plain = prove_rollback(EagerLevel(level.model, name=level.name), level.model)
-    if not alike(rows, plain):
-        raise IncompatibleError(
-            subject=level.name,
-            field="rows over a cache of fixed size",
-            expected="those the model gives by itself",
-            found="others",
-            next_step="Use the engine 'eager'.",
-        )
+@torch.inference_mode()
+def _prove_rows(level: CapturedLevel, plain: EagerLevel) -> None:
+    """Hold rows of a text, and of what is fed after some of it was taken back, against those of the model by itself."""
+    vocabulary = output_rows(level.model)
+    text = [7 * (place + 1) % vocabulary for place in range(PROVED)]
+    shown = []
+    for one in (plain, level):
+        one.begin(PROVED)
+        try:
+            rows = one.feed(text, PROVED).logits.float().clone()
+            one.rollback(PROVED // 2)
+            shown.append(torch.cat((rows, one.feed(text[: PROVED // 2], PROVED // 2).logits.float())))
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise _unfit(level.name, "a model whose cache can be of a fixed size", str(error)) from error
+        finally:
+            one.end()
+    if not alike(*shown):
+        raise _unfit(level.name, "over a cache of fixed size, the rows the model gives by itself", "others")
+
+
+def _unfit(name: str, expected: str, found: str) -> IncompatibleError:
+    return IncompatibleError(
+        subject=name,
+        field="engine",
+        expected=expected,
+        found=found,
+        next_step="Leave the engine out, or use 'eager': what cannot be captured runs eagerly.",
+    )

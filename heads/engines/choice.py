@@ -16,18 +16,10 @@ from registry.errors import IncompatibleError, UsageError
 
 Engine = Literal["eager", "captured", "fused"]
 ENGINES: Final[tuple[str, ...]] = get_args(Engine)
-ON_A_GPU: Final[tuple[int, ...]] = (
-    1,
-    2,
-    4,
-    8,
-    16,
-    32,
-)  # there padding costs next to nothing, and each graph costs memory
-ONE_FOR_ALL: Final[tuple[int, ...]] = (
-    16,
-    32,
-)  # the target's: one token and sixteen are computed by the same kernels
+# on a GPU padding costs next to nothing, and each graph costs memory
+ON_A_GPU: Final[tuple[int, ...]] = (1, 2, 4, 8, 16, 32)
+# the target's, where rounding could tell: the same kernels for one token and for sixteen
+ONE_FOR_ALL: Final[tuple[int, ...]] = (16, 32)
 
 
 def read_engine(name: str | None) -> Engine | None:
@@ -45,32 +37,27 @@ def read_engine(name: str | None) -> Engine | None:
     raise UsageError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}.")
 
 
-def engine_for(model: PreTrainedModel, asked: Engine | None) -> Engine:
-    """What was asked for, else 'captured' on a GPU where the model can be, and 'eager' anywhere else."""
-    if asked is not None:
-        return asked
-    return "captured" if model.device.type == "cuda" and captures(model) else "eager"
+def level_for(
+    model: PreTrainedModel, *, name: str, engine: Engine | None, top: bool
+) -> EagerLevel | CapturedLevel:
+    """A level of a chain, by the engine asked for; else captured on a GPU where the model can be, and eager elsewhere.
 
-
-def level_for(model: PreTrainedModel, *, name: str, engine: Engine, top: bool) -> EagerLevel | CapturedLevel:
-    """A level of a chain; the top one decides the text, so all its queries take one path where rounding could tell.
+    The top one decides the text, so all its queries take one path where rounding could tell.
 
     Raises:
-        RollbackError, IncompatibleError: the model does not fit the engine.
+        RollbackError: the model's tokens cannot be taken back.
+        IncompatibleError: it does not fit the engine asked for.
     """
-    if engine == "eager":
+    gpu = model.device.type == "cuda"
+    if engine == "eager" or (engine is None and not (gpu and captures(model))):
         return EagerLevel(model, name=name)
-    places = sorted({str(parameter.device) for parameter in model.parameters()})
-    if len(places) > 1:
-        raise IncompatibleError(
-            subject=name,
-            field="engine",
-            expected=f"one device for all of a model, to be {engine}",
-            found=", ".join(place.replace("meta", "meta (offloaded)") for place in places),
-            next_step="Leave the engine out: a model on several devices then runs eagerly, and the others as they can.",
-        )
-    lengths = query_lengths(gpu=model.device.type == "cuda", top=top, dtype=model.dtype)
-    return CapturedLevel(model, name=name, query_lengths=lengths, fused=engine == "fused")
+    lengths = query_lengths(gpu=gpu, top=top, dtype=model.dtype)
+    try:
+        return CapturedLevel(model, name=name, query_lengths=lengths, fused=engine == "fused")
+    except IncompatibleError:
+        if engine is not None:
+            raise
+        return EagerLevel(model, name=name)
 
 
 def query_lengths(*, gpu: bool, top: bool, dtype: torch.dtype) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -29,6 +30,8 @@ class EagerLevel:
         RollbackError: the model's state cannot be taken back token by token.
         IncompatibleError: it shows no last hidden state, or is in training mode.
     """
+
+    engine: Final = "eager"
 
     def __init__(self, model: PreTrainedModel, *, name: str) -> None:
         self.model = model

@@ -33,7 +33,9 @@ class SlotLayer(StaticLayer):
     ) -> tuple[Tensor, Tensor]:
         """Write (1, heads, n, size) states into n slots; all keys and values, (1, heads, capacity, size)."""
         if not self.is_initialized:
-            with torch.inference_mode(mode=False):  # an inference tensor could not be written to while recording
+            with torch.inference_mode(
+                mode=False
+            ):  # an inference tensor could not be written to while recording
                 self.lazy_initialization(key_states, value_states)
         keys, values = self.held()
         keys.index_copy_(2, self.slots, key_states)
@@ -87,11 +89,13 @@ class Slots:
                 held.zero_()
 
     def take_over(self, smaller: Slots) -> None:
-        """Hold what a smaller cache of the same model holds."""
+        """Hold what a smaller cache of the same model holds; graphs go on finding it where it is."""
+        self.clear()
         for mine, theirs in zip(self._layers, smaller._layers, strict=True):
             if theirs.is_initialized:
-                with torch.inference_mode(mode=False):
-                    mine.lazy_initialization(*theirs.held())
+                if not mine.is_initialized:
+                    with torch.inference_mode(mode=False):
+                        mine.lazy_initialization(*theirs.held())
                 for larger, held in zip(mine.held(), theirs.held(), strict=True):
                     larger[:, :, : smaller.capacity] = held
 

@@ -7,10 +7,14 @@ import torch
 from transformers import PreTrainedModel
 
 from heads import Cascade
+from heads.engines.choice import Engine
+from heads.settings import SCHEDULES
 from tests.heads.models import chain, random_head
 
 PROMPT = [3, 14, 15, 9, 26, 5, 35, 8, 9]
 NEW = 20
+FAMILIES = ["llama", "qwen3", "gpt_neox", "gpt2", "gemma2", "gemma3", "mistral", "cohere", "granite"]
+ENGINES = pytest.mark.parametrize("engine", ["eager", "captured"])
 
 
 def plain(model: PreTrainedModel, new_tokens: int = NEW) -> list[int]:
@@ -23,44 +27,56 @@ def plain(model: PreTrainedModel, new_tokens: int = NEW) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "family", ["llama", "qwen3", "gpt_neox", "gpt2", "gemma2", "gemma3", "mistral", "cohere", "granite"]
+    ("family", "engine"),
+    [
+        *[(family, "eager") for family in FAMILIES],
+        *[(family, "captured") for family in FAMILIES if family not in {"cohere", "granite"}],
+    ],
 )
-def test_three_levels_say_what_the_target_says(family: str) -> None:
+def test_three_levels_say_what_the_target_says(family: str, engine: Engine) -> None:
     """
     With soft caps, scales and sliding windows too, tokens equal those of plain generate, and of one level.
     """
     models = chain(family, noise=0.5 if family.startswith("gemma") else 0.03)
-    cascade = Cascade(models, [random_head(seed=1), random_head(seed=2)])
+    cascade = Cascade(models, [random_head(seed=1), random_head(seed=2)], engine=engine)
 
-    out = cascade.generate(PROMPT, max_new_tokens=NEW)
+    out = cascade.generate(PROMPT, max_new_tokens=NEW, max_draft=3)
 
     assert out.token_ids == plain(models[-1])
-    assert out.token_ids == Cascade(models[-1:]).generate(PROMPT, max_new_tokens=NEW).token_ids
+    assert out.token_ids == cascade.part([2]).generate(PROMPT, max_new_tokens=NEW).token_ids
     middle = out.levels[1]
     assert middle.proposed is not None
     assert middle.accepted is not None
     assert 0 < middle.accepted < middle.proposed
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-@pytest.mark.parametrize("heads", [False, True], ids=["fixed", "heads"])
-def test_any_number_of_levels_says_the_same(count: int, heads: bool) -> None:
+@pytest.mark.parametrize(
+    ("count", "engine"),
+    [*[(count, "eager") for count in (1, 2, 3, 4)], *[(count, "captured") for count in (1, 2, 3)]],
+)
+def test_any_number_of_levels_and_any_schedule_say_the_same(count: int, engine: Engine) -> None:
     """
-    One, two or four models, with heads or a fixed draft length: the target's own text.
+    One to four models, without heads, and with heads on every schedule: the target's own text.
     """
     models = chain("qwen2", count)
-    cascade = Cascade(models, [random_head(seed=seed) for seed in range(count - 1)] if heads else None)
+    expected = plain(models[-1])
+    cascade = Cascade(models, [random_head(seed=seed) for seed in range(count - 1)], engine=engine)
+    headless = cascade.part(range(count), [None] * (count - 1))
 
-    assert cascade.generate(PROMPT, max_new_tokens=NEW, max_draft=4).token_ids == plain(models[-1])
+    assert headless.generate(PROMPT, max_new_tokens=NEW, max_draft=4).token_ids == expected
+    for schedule in SCHEDULES:
+        out = cascade.generate(PROMPT, max_new_tokens=NEW, max_draft=4, schedule=schedule)
+        assert out.token_ids == expected, schedule
 
 
-def test_one_model_may_stand_twice() -> None:
+@ENGINES
+def test_one_model_may_stand_twice(engine: Engine) -> None:
     """
     A model that drafts for itself has two caches, and every proposal is accepted.
     """
     model = chain("llama", 1)[0]
 
-    out = Cascade([model, model]).generate(PROMPT, max_new_tokens=NEW, max_draft=4)
+    out = Cascade([model, model], engine=engine).generate(PROMPT, max_new_tokens=NEW, max_draft=4)
 
     assert out.token_ids == plain(model)
     assert out.levels[0].proposed == out.levels[0].accepted == 16

@@ -203,7 +203,7 @@ def test_a_model_in_several_places_is_not_captured() -> None:
     model = tiny()
     model.lm_head.to("meta")
 
-    with pytest.raises(IncompatibleError, match=r"got cpu, meta \(offloaded\).*Leave the engine out"):
+    with pytest.raises(IncompatibleError, match=r"on cpu, meta \(offloaded\).*Leave the engine out"):
         level_for(model, name="the target", engine="captured", top=True)
 
 

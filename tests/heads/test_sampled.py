@@ -11,6 +11,7 @@ from scipy.stats import chi2
 from transformers import PreTrainedModel
 
 from heads import Cascade
+from heads.engines.choice import Engine
 from heads.sampling import Seeded, warp
 from tests.heads.models import noisy, random_head, tiny
 
@@ -54,16 +55,18 @@ def p_value(counts: Counter[tuple[int, ...]], law: dict[tuple[int, ...], float])
 
 
 @pytest.mark.parametrize(
-    ("count", "temperature", "top_k"), [(2, 1.0, 0), (3, 0.8, 3)], ids=["two", "three-top_k"]
+    ("count", "temperature", "top_k", "engine"),
+    [(2, 1.0, 0, "eager"), (3, 0.8, 3, "eager"), (3, 1.0, 0, "captured")],
+    ids=["two", "three-top_k", "three-captured"],
 )
-def test_sampled_texts_follow_the_target(count: int, temperature: float, top_k: int) -> None:
+def test_sampled_texts_follow_the_target(count: int, temperature: float, top_k: int, engine: Engine) -> None:
     """
     Over 1000 seeds, whole texts come as often as the target alone would give them.
     """
     models = [tiny(vocab_size=4, num_hidden_layers=1, initializer_range=0.3)]
     for seed in range(1, count):
         models.insert(0, noisy(models[0], noise=0.5, seed=seed))
-    cascade = Cascade(models, [random_head(seed=seed) for seed in range(count - 1)])
+    cascade = Cascade(models, [random_head(seed=seed) for seed in range(count - 1)], engine=engine)
 
     counts = Counter(
         tuple(
