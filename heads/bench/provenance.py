@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +30,7 @@ def machine(device: torch.device) -> dict[str, Any]:
     found: dict[str, Any] = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "specreg": _version("specreg"),
+        "commit": _answer("git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "python": platform.python_version(),
@@ -41,7 +43,19 @@ def machine(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         found["gpu"] = torch.cuda.get_device_name(device)
         found["cuda"] = torch.version.cuda
+        found["driver"] = _answer(
+            "nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"
+        )
     return found
+
+
+def _answer(*command: str) -> str | None:
+    """One line that another program says, or None where it is not here or has nothing to say."""
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None if found.returncode == 0 else None
 
 
 def _version(name: str) -> str | None:

@@ -54,7 +54,8 @@ def random_model(shape: Shape, *, device: torch.device, dtype: torch.dtype, seed
     torch.manual_seed(seed)
     with device:
         model: PreTrainedModel = AutoModelForCausalLM.from_config(shape.config(), dtype=dtype)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def read_bytes(model: PreTrainedModel) -> int:
