@@ -50,7 +50,7 @@ _EVALUATION_LABELS: Final = {
     "baselines.max_probability.auc": "AUC of the source's largest probability, without a head",
     "baselines.entropy.auc": "AUC of the source's entropy, without a head",
     "brier": "Brier score",
-    "ece": "expected calibration error",
+    "ece": "expected calibration error of the raw numbers",
     "ece_calibrated": "expected calibration error, calibrated",
     "ece_unweighted": "expected calibration error, the weight on rejection taken out",
 }

@@ -1,7 +1,12 @@
-"""A benchmark's figures, drawn from its JSON: speed by way of decoding, acceptance by position, a round's time."""
+"""A benchmark's figures, drawn from its JSON: speed by way of decoding, acceptance by position, a round's time.
+
+`python -m heads.bench.drawing REPORT.json FIGURE.svg` draws a report that was kept.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,7 +101,9 @@ def _times(axes: Axes, report: dict[str, Any]) -> None:
     names = report["models"]
     parts = [(name, PARTS[index % 4], _of_model(systems, name)) for index, name in enumerate(reversed(names))]
     parts += [("heads", "#8250df", [one["shares"]["heads"] for one in systems])]
-    parts += [("all else", FAINT, [one["shares"]["other"] for one in systems])]
+    # an accelerator is still at work when the host has asked for a forward: the time is in the waiting for it
+    rest = "waiting, and all else" if report["provenance"]["device"].startswith("cuda") else "all else"
+    parts += [(rest, FAINT, [one["shares"]["other"] for one in systems])]
     for name, colour, shares in parts:
         widths = [share * whole for share, whole in zip(shares, per_token, strict=True)]
         axes.barh(range(len(systems)), widths, left=left, color=colour, label=name)
@@ -117,3 +124,16 @@ def _of_model(systems: list[dict[str, Any]], name: str) -> list[float]:
         )
         for one in systems
     ]
+
+
+def main() -> None:
+    """Draw one report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("report", type=Path)
+    parser.add_argument("figure", type=Path, help=".svg, .png or .pdf")
+    given = parser.parse_args()
+    draw(json.loads(given.report.read_text(encoding="utf-8")), given.figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -89,7 +89,7 @@ def decode(source: str, target: str, as_json: bool, **options: Any) -> None:
         print_json(generation_document(out))
         return
     sys.stdout.flush()
-    click.echo(_summary(out), err=True)
+    click.echo(_summary(out) + _numbers(cascade, settings), err=True)
 
 
 def _new_tokens(options: dict[str, Any], prompt_tokens: int) -> int:
@@ -195,3 +195,12 @@ def _summary(out: Any) -> str:
     )
     speed = f"{out.tokens_per_second:.1f}/s, {out.finish_reason}"
     return f"{out.new_tokens} tokens in {out.seconds:.2f} s ({speed}): {levels}"
+
+
+def _numbers(cascade: Any, settings: dict[str, Any]) -> str:
+    """Which of their numbers the heads decided by: calibrated ones, or raw ones as the published rule has it."""
+    if settings["schedule"] not in {"heads", "top-head"}:
+        return ""
+    asked = cascade.heads if settings["schedule"] == "heads" else cascade.heads[-1:]
+    kinds = ["raw" if head.calibration is None else "calibrated" for head in asked if head is not None]
+    return f"; heads: {', '.join(kinds)} numbers" if kinds else ""

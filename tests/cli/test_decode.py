@@ -63,6 +63,15 @@ def test_streams_the_text_to_stdout_and_the_rest_to_stderr(specreg: Run) -> None
     assert "forwards" in summary
 
 
+def test_the_last_line_tells_which_numbers_decided(specreg: Run) -> None:
+    """
+    The embedded heads are calibrated; where no head is asked, none is told of.
+    """
+    assert specreg(*CHAIN).err.endswith("; heads: calibrated, calibrated numbers\n")
+    assert specreg(*CHAIN, "--schedule", "top-head").err.endswith("; heads: calibrated numbers\n")
+    assert "heads:" not in specreg(*CHAIN, "--fixed", "3").err
+
+
 def test_a_seed_repeats_a_sample(specreg: Run) -> None:
     """
     The same seed gives the same tokens, another one others.
