@@ -16,6 +16,7 @@ Source: Leviathan et al., arXiv:2211.17192, Algorithm 1; Chen et al., arXiv:2302
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,13 +72,12 @@ class Seeded:
 
     def _looked_up(self, weights: Tensor) -> Tensor:
         sums = weights.cumsum(dim=-1, dtype=torch.float64)
-        total = sums[-1]
-        drawn = self.uniform(1, weights.device) * total
+        total = float(sums[-1])
+        if not 0 < total < math.inf:
+            return torch.tensor(NO_TOKEN)
         # the first sum past the number has a weight of its own; rounded up to the total it would be past the end
-        token = torch.minimum(
-            torch.searchsorted(sums, drawn, right=True), torch.searchsorted(sums, total[None])
-        )[0]
-        return torch.where((total > 0) & total.isfinite(), token, NO_TOKEN)
+        token = torch.searchsorted(sums, self.uniform(1, weights.device) * total, right=True)[0]
+        return token if int(token) < len(sums) else torch.searchsorted(sums, sums[-1:])[0]
 
     def _generator(self, device: torch.device) -> torch.Generator:
         generator = self._generators.get(device)
@@ -105,8 +105,9 @@ def warp(
     scores = logits if logits.dtype == torch.float64 else logits.float()
     if temperature == 0:
         return torch.nn.functional.one_hot(scores.argmax(dim=-1), scores.shape[-1]).to(scores.dtype)
-    # the largest score is taken off first, so that a tiny temperature does not overflow
-    scores = (scores - scores.amax(dim=-1, keepdim=True)) / temperature
+    if temperature != 1:
+        # the largest score is taken off first, so that a tiny temperature does not overflow
+        scores = (scores - scores.amax(dim=-1, keepdim=True)) / temperature
     if 0 < top_k < scores.shape[-1]:
         least = scores.topk(top_k, dim=-1).values[..., -1:]
         scores = scores.masked_fill(scores < least, -torch.inf)

@@ -20,6 +20,7 @@ class RecordedHead:
 
     def __init__(self, head: AcceptancePredictionHead) -> None:
         self.head = head
+        self.refusal: str | None = None  # why nothing is recorded, where that was tried
         self._recordings: dict[tuple[int, torch.dtype], Callable[[Tensor], Tensor]] = {}
 
     def acceptance(self, hidden: Tensor) -> Tensor:
@@ -47,7 +48,7 @@ class RecordedHead:
     def _record(self, hidden: Tensor) -> Callable[[Tensor], Tensor]:
         try:
             found = record(self.head.acceptance, hidden)
-        except RecordingRefusedError:
-            found = self.head.acceptance
+        except RecordingRefusedError as error:
+            self.refusal, found = str(error), self.head.acceptance
         self._recordings[len(hidden), hidden.dtype] = found
         return found

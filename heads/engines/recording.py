@@ -94,8 +94,12 @@ def _compiled(step: Callable[[Tensor], Shown]) -> Callable[[Tensor], Shown]:
 
 def _traced(step: Callable[[Tensor], Shown], example: Tensor) -> Callable[[Tensor], Shown]:
     """The step's operators, first as a graph, then as a program that needs no Python."""
+
+    def alone(now: Tensor) -> Shown:  # make_fx counts the `self` of a method as an input
+        return step(now)
+
     with _NothingRead():
-        graph = make_fx(step)(example)
+        graph = make_fx(alone)(example)
     _require_fixed_sizes(graph)
     with warnings.catch_warnings():
         warnings.simplefilter(

@@ -238,6 +238,7 @@ def test_a_recorded_head_says_what_the_head_says() -> None:
     for count in (1, 1, 2, 8, 2, 40):
         hidden = torch.randn(count, 16)
         assert torch.equal(recorded.acceptance(hidden), head.acceptance(hidden))
+    assert recorded.refusal is None
 
 
 def test_a_part_shares_caches_and_waits_its_turn() -> None:
