@@ -5,18 +5,18 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, Final
 
 import torch
-from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from heads.anatomy import require_eval
 from heads.configured import options_of
 from heads.edge import AcceptanceHead, Edge, Tally
+from heads.endtokens import end_tokens_of
 from heads.engines.captured import CapturedLevel
 from heads.engines.choice import Engine, head_for, level_for, read_engine
 from heads.engines.recorded_head import RecordedHead
@@ -309,16 +309,8 @@ class Cascade:
             raise GenerationError(
                 option="stop", expected="None, since this cascade has no tokenizer", found=list(settings.stop)
             )
-        end_tokens = self._default_end() if eos_token_id is None else _end_tokens(eos_token_id)
+        end_tokens = end_tokens_of(eos_token_id, self.models[-1], self.tokenizer)
         return Ending(end_tokens=end_tokens, stops=settings.stop, decoder=self.tokenizer)
-
-    def _default_end(self) -> frozenset[int]:
-        target = self.models[-1]
-        for place in (target.generation_config, target.config.get_text_config(decoder=True), self.tokenizer):
-            found = getattr(place, "eos_token_id", None)
-            if found is not None:
-                return _end_tokens(found)
-        return frozenset()
 
     def _text(self, tokens: list[int]) -> str | None:
         if self.tokenizer is None:
@@ -367,13 +359,3 @@ def _report(level: Level, tally: Tally | None) -> LevelReport:
 
 def _name_of(model: PreTrainedModel) -> str:
     return str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
-
-
-def _end_tokens(given: object) -> frozenset[int]:
-    tokens: Iterable[object] = given if isinstance(given, Sequence | Tensor) else (given,)
-    found = tokens.reshape(-1).tolist() if isinstance(tokens, Tensor) else list(tokens)
-    if any(type(token) is not int or token < 0 for token in found):
-        raise GenerationError(
-            option="eos_token_id", expected="None, a token id, or a list of token ids", found=given
-        )
-    return frozenset(found)

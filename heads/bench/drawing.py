@@ -90,8 +90,9 @@ def _positions(axes: Axes, report: dict[str, Any]) -> None:
     axes.set_title(f"Acceptance, {longest['mode'] if longest else 'none'}", loc="left", weight="bold")
 
 
-def _depth(system: dict[str, Any]) -> tuple[int, float]:
-    return len(system["models"]), system["tokens_per_second"]["median"]
+def _depth(system: dict[str, Any]) -> tuple[int, int]:
+    """The longest chain, and of its schedules the one that drafted longest."""
+    return len(system["models"]), sum(map(len, system["acceptance_by_position"]))
 
 
 def _times(axes: Axes, report: dict[str, Any]) -> None:

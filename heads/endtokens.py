@@ -1,0 +1,34 @@
+"""Which tokens end a text: those that were asked for, else those of the model or its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from registry.errors import GenerationError
+
+
+def end_tokens_of(
+    given: object, target: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None
+) -> frozenset[int]:
+    """The end tokens of a text.
+
+    Args:
+        given: A token id, a list or a tensor of them; None takes them from the target's generation config, else from
+            its config, else from the tokenizer; an empty list is none.
+
+    Raises:
+        GenerationError: it is something else.
+    """
+    places = (target.generation_config, target.config.get_text_config(decoder=True), tokenizer)
+    said = (getattr(place, "eos_token_id", None) for place in places)
+    found = given if given is not None else next((one for one in said if one is not None), [])
+    tokens: Iterable[object] = found if isinstance(found, Sequence | Tensor) else (found,)
+    listed = tokens.reshape(-1).tolist() if isinstance(tokens, Tensor) else list(tokens)
+    if any(type(token) is not int or token < 0 for token in listed):
+        raise GenerationError(
+            option="eos_token_id", expected="None, a token id, or a list of token ids", found=found
+        )
+    return frozenset(listed)
