@@ -134,6 +134,16 @@ class Cascade:
         part._ahead = _waits(part.models[0])
         return part
 
+    def advised_by(self, advisers: Sequence[AcceptanceHead | None]) -> Cascade:
+        """The same models over the same caches, with something else to say how long each of them drafts.
+
+        Args:
+            advisers: One per neighbouring pair, of what a head is asked for; None where a fixed length is drafted.
+        """
+        advised = self.part(range(len(self.models)), (None,) * len(self.heads))
+        advised._advisers = list(advisers)
+        return advised
+
     def warm_up(
         self, positions: int, *, max_draft: PerEdgeInt = 8, told: Callable[[], None] = lambda: None
     ) -> None:

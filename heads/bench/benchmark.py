@@ -136,7 +136,7 @@ class Benchmark:
         edges = len(system.models) - 1
         if system.mode.endswith(":fixed"):
             return list(fixed_candidates(edges))
-        return list(advised_candidates(edges)) if system.mode.endswith(":tuned") else []
+        return list(advised_candidates(edges)) if system.mode.endswith((":tuned", ":confidence")) else []
 
 
 def _direct(pipeline: Pipeline, cascade: Cascade) -> AcceptancePredictionHead | None:

@@ -49,10 +49,11 @@ def bench(source: str, target: str, **options: Any) -> None:
     """Measure the chain from SOURCE to TARGET against TARGET alone, transformers' assisted generation, and itself.
 
     Every way to decode takes its turn on every prompt, in one run. `fixed` is the best of a sweep of fixed lengths,
-    `heads` drafts as the heads advise, `tuned` with the best thresholds of a sweep, `heuristic` and `top-head` as
-    `decode` has them; `two` are the last two models, `three` the last three, `direct` SOURCE and TARGET alone. `plain`
-    is always eager. With --json FILE a run that was broken off goes on where it was. Ends with 1 when greedy text in
-    float32 differs from plain decoding's.
+    `heads` drafts as the heads advise, `tuned` with the best thresholds of a sweep, `confidence` with the best on the
+    drafting model's own largest probability, which needs no head; `heuristic` and `top-head` as `decode` has them.
+    `two` are the last two models, `three` the last three, `direct` SOURCE and TARGET alone; `plain` is always eager.
+    With --json FILE a run that was broken off goes on where it was. Ends with 1 when greedy text in float32 differs
+    from plain decoding's.
     """
     import json
 
@@ -115,7 +116,7 @@ def _print(report: dict[str, Any]) -> None:
 def _line(one: dict[str, Any]) -> list[str]:
     speed = one["tokens_per_second"]
     acceptance = [f"{share:.2f}" for share in one["acceptance"] or () if share is not None]
-    searched = one["mode"].endswith((":fixed", ":tuned"))
+    searched = one["mode"].endswith((":fixed", ":tuned", ":confidence"))
     drafted = one["settings"].get("max_draft") if searched else None
     limits = one["settings"].get("threshold") if searched else None
     return [

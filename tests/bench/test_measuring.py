@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from heads import Cascade
 from heads.bench.benchmark import MOST_DRAFTED
+from heads.bench.confidence import Confidence
 from heads.bench.drawing import draw
 from heads.bench.measuring import Journal, measure
 from heads.bench.report import report_of
@@ -40,7 +42,7 @@ def test_a_chain_of_three_is_run_in_every_way(systems: list[System]) -> None:
     parts = [
         f"{part}:{way}" for part in ("two", "direct") for way in ("heads", "tuned", "heuristic", "fixed")
     ]
-    three = [f"three:{way}" for way in ("heads", "tuned", "top-head", "heuristic", "fixed")]
+    three = [f"three:{way}" for way in ("heads", "tuned", "confidence", "top-head", "heuristic", "fixed")]
 
     assert sorted(system.mode for system in systems) == sorted(
         ["plain", "generate", "assisted", *parts, *three]
@@ -77,6 +79,21 @@ def test_all_of_them_say_the_same_and_tell_what_they_did(systems: list[System], 
     document = {"models": ["little", "draft", "target"], "systems": list(found.values())}
     draw(document | {"provenance": {"device": "cpu"}}, picture)
     assert picture.read_text().lstrip().startswith("<?xml")
+
+
+def test_confidence_is_the_largest_probability(systems: list[System]) -> None:
+    """
+    What advises there is the drafting model's own next row, of the very hidden state that a head would read.
+    """
+    system = next(one for one in systems if one.mode == "two:confidence")
+    assert isinstance(system, CascadeSystem)
+    draft = system.cascade.models[0]
+    with torch.inference_mode():
+        shown = draft(input_ids=torch.tensor([PROMPTS[0]]), output_hidden_states=True)
+
+    found = Confidence(draft).acceptance(shown.hidden_states[-1][0])
+
+    assert torch.allclose(found, shown.logits[0].softmax(dim=-1).amax(dim=-1), atol=1e-6)
 
 
 def test_systems_take_turns(systems: list[System]) -> None:

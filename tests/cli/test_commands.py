@@ -90,6 +90,7 @@ def test_show_tells_a_head_its_training_and_its_evaluation(specreg: Run) -> None
     assert document["training"]["final_eval_kl"] > 0
     assert document["evaluation"]["auc"] > 0.5
     assert {row["path"]: len(row["sha256"]) for row in document["files"]} == {
+        "calibration.json": 64,
         "config.json": 64,
         "evaluation.json": 64,
         "model.safetensors": 64,
@@ -216,7 +217,7 @@ def test_show_does_without_an_optional_file_that_is_broken(
     assert note.startswith(f"specreg: {file} of pico-little--to--pico-draft/")
     assert document["training" if file == "trainer_state.json" else "evaluation"] is None
     assert document["training"] or document["evaluation"]
-    assert len(document["files"]) == 4
+    assert len(document["files"]) == 5
 
 
 @pytest.mark.parametrize("file", ["evaluation.json", "trainer_state.json"])

@@ -104,8 +104,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _holds_twice(value: Any) -> bool:
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return isinstance(value, Twice) or any(_holds_twice(part) for part in parts)
+    """Step by step: what is nested as deep as the reader goes, a function that calls itself cannot follow."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Twice):
+            return True
+        waiting += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+    return False
 
 
 def _start(entry: Any) -> tuple[int, int]:

@@ -374,6 +374,7 @@ def test_flood_of_faults_costs_little(text: str) -> None:
     assert time.process_time() - start < 0.75
 
 
+@pytest.mark.usefixtures("small_heap")
 def test_many_heads_load(tmp_path: Path) -> None:
     """The cost of loading grows with the number of heads, no faster."""
 

@@ -82,7 +82,7 @@ def test_a_file_that_grew_has_no_digest(store_url: str, shelf: Shelf, head: Head
 
     files = {file.path: file for file in seen.files}
     assert (files["config.json"].size_bytes, files["config.json"].sha256) == (3, None)
-    assert len(files) == 4
+    assert len(files) == 5
 
 
 def test_a_download_is_remembered_and_a_dry_one_is_not(store_url: str, shelf: Shelf, folder: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_download_is_remembered_and_a_dry_one_is_not(store_url: str, shelf: Sh
         (seen,) = store.checkpoints()
 
     assert (seen.source, seen.commit, seen.folder) == ("hub", "0" * 40, str(folder))
-    assert len(seen.files) == 4
+    assert len(seen.files) == 5
 
 
 def test_the_store_is_there_after_it_was_closed(store_url: str, shelf: Shelf) -> None:
@@ -107,7 +107,7 @@ def test_the_store_is_there_after_it_was_closed(store_url: str, shelf: Shelf) ->
         store.remember_verification([faulty("one")], shelf)
 
     with Store.open(store_url) as store:
-        assert store.counts() == {"checkpoints": 1, "files": 4, "verifications": 1}
+        assert store.counts() == {"checkpoints": 1, "files": 5, "verifications": 1}
         assert store.revision() == "0002"
 
 
@@ -171,4 +171,4 @@ def test_two_writers_wait_for_each_other_on_postgres(postgres_url: str, shelf: S
             thread.join()
 
         assert sorted(done) == ["first", "second"]
-        assert first.counts() == {"checkpoints": 1, "files": 4, "verifications": 40}
+        assert first.counts() == {"checkpoints": 1, "files": 5, "verifications": 40}
