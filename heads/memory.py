@@ -8,7 +8,7 @@ from typing import Final
 
 import torch
 
-from heads.engines.captured import CAPACITIES, CAPACITY_STEP
+from heads.engines.captured import capacity_for
 from heads.engines.choice import Engine, query_lengths
 from heads.sizes import ModelSizes
 
@@ -153,8 +153,7 @@ class Memory:
         """Positions of its cache: those of the text, or the next size of a cache that is fixed."""
         if self.engine == "eager":
             return self.positions
-        need = self.positions + max(self._lengths_of(model))
-        return next((size for size in CAPACITIES if need <= size), -(-need // CAPACITY_STEP) * CAPACITY_STEP)
+        return capacity_for(self.positions + max(self._lengths_of(model)))
 
     def _lengths_of(self, model: ModelSizes) -> tuple[int, ...]:
         return query_lengths(

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from heads.anatomy import hidden_size
-
 
 class Confidence:
     """Takes the largest probability of a model's own next row for the probability of acceptance, without training.
@@ -19,7 +17,6 @@ class Confidence:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._output = model.get_output_embeddings()
-        self.hidden_size = hidden_size(model)
 
     @torch.inference_mode()
     def acceptance(self, hidden: Tensor) -> Tensor:

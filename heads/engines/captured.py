@@ -106,11 +106,7 @@ class CapturedLevel:
 
     def capacity(self, positions: int) -> int:
         """The size of the cache for a text of so many positions."""
-        need = positions + self.slack
-        for capacity in CAPACITIES:
-            if need <= capacity:
-                return capacity
-        return -(-need // CAPACITY_STEP) * CAPACITY_STEP
+        return capacity_for(positions + self.slack)
 
     def bytes_for(self, positions: int) -> int:
         """Memory that the cache of such a text takes; 0 where it is there already."""
@@ -264,6 +260,11 @@ class CapturedLevel:
             self._boards[capacity] = _Board(Slots(self.model, capacity))
         self._boards.move_to_end(capacity)
         return self._boards[capacity]
+
+
+def capacity_for(need: int) -> int:
+    """The smallest size of a cache that holds so many positions."""
+    return next((size for size in CAPACITIES if need <= size), -(-need // CAPACITY_STEP) * CAPACITY_STEP)
 
 
 def captures(model: PreTrainedModel) -> bool:

@@ -152,7 +152,7 @@ class _Look:
         before = None if entry is None else sides.get(entry.commit or "")
         then = None if before is None else before.get(folder, {})
         if not _is_head(now) or _differs(now, entry, commit, then):
-            now = _asked_again(hub, repo, commit, folder)
+            now = hub.files_by_name(repo, commit, folder)
         if not _is_head(now):
             return Discovery(head=head.name, folder=folder, status="gone")
         if entry is None:
@@ -222,16 +222,6 @@ def _by_folder(listed: Iterable[RemoteFile]) -> Side:
         folder, _, name = file.name.rpartition("/")
         found.setdefault(folder, {})[name] = file
     return found
-
-
-def _asked_again(hub: Hub, repo: str, commit: str, folder: str) -> dict[str, RemoteFile]:
-    """The files of one folder, asked for by itself; none where there is no such folder."""
-    try:
-        return {file.name: file for file in hub.files_in(repo, commit, folder)}
-    except HubError as error:
-        if error.reason == "file":
-            return {}
-        raise
 
 
 def _is_head(files: Mapping[str, RemoteFile]) -> bool:

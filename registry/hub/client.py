@@ -127,6 +127,15 @@ class Hub:
                 raise ValueError("a commit of 40 hex digits was due")
         return sha
 
+    def files_by_name(self, repo: str, commit: str, folder: str) -> dict[str, RemoteFile]:
+        """`files_in` by name; none where there is no such folder."""
+        try:
+            return {file.name: file for file in self.files_in(repo, commit, folder)}
+        except HubError as error:
+            if error.reason == "file":
+                return {}
+            raise
+
     def files_in(self, repo: str, commit: str, folder: str = "") -> tuple[RemoteFile, ...]:
         """The files that lie directly in one folder of a repository; in its root when `folder` is empty.
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from registry.errors import CheckpointError, HubError
 from registry.files.filenames import WEIGHTS
 from registry.hub import wire
-from registry.hub.standing import SentFile, Standing, is_listed, listed, look
+from registry.hub.standing import SentFile, Standing, is_listed, look
 from registry.hub.uploading import Commit, MovedOnError, UnansweredError, UploadHub
 from registry.publication import Publication
 from registry.records import Record
@@ -94,7 +94,7 @@ class _Errand:
         """Hold the listing of the new commit against what was sent."""
         folder = self.publication.folder
         try:
-            there = listed(self.hub, self.repo, made.commit, folder)
+            there = self.hub.files_by_name(self.repo, made.commit, folder)
         except HubError:  # it is committed all the same
             note = "it is committed, but the Hub could not be asked whether all of it is there"
             return self._told(standing, made, note=note, confirmed=False)

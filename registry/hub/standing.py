@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from registry.card import metadata, repository_card
-from registry.errors import CheckpointError, HubError, UsageError
+from registry.errors import CheckpointError, UsageError
 from registry.files.filenames import CARD, PICKLE, WEIGHTS
 from registry.hub.listing import RemoteFile
 from registry.hub.remote import remote_bytes
@@ -69,7 +69,7 @@ def look(hub: Hub, repo: str, publication: Publication, *, replace: bool) -> Sta
         UsageError: Other bytes of that run are there, and `replace` is not asked for.
     """
     commit = hub.commit_of(repo, DEFAULT_REVISION)
-    there = listed(hub, repo, commit, publication.folder)
+    there = hub.files_by_name(repo, commit, publication.folder)
     status = {name: _compared(content, there.get(name)) for name, content in publication.files.items()}
     if not replace:
         own = {name: found for name, found in status.items() if not (publication.made and name == CARD)}
@@ -86,16 +86,6 @@ def look(hub: Hub, repo: str, publication: Publication, *, replace: bool) -> Sta
     changes = {f"{publication.folder}/{name}": publication.files[name] for name in changed}
     standing = Standing(commit=commit, files=tuple(files), changes=changes)
     return standing if standing.settled else _with_root(hub, repo, publication, standing)
-
-
-def listed(hub: Hub, repo: str, commit: str, folder: str) -> dict[str, RemoteFile]:
-    """The files of a folder by name; none where there is no such folder."""
-    try:
-        return {file.name: file for file in hub.files_in(repo, commit, folder)}
-    except HubError as error:
-        if error.reason == "file":
-            return {}
-        raise
 
 
 def is_listed(content: bytes, there: RemoteFile) -> bool:
@@ -129,7 +119,7 @@ def _require_free(
 
 def _with_root(hub: Hub, repo: str, publication: Publication, standing: Standing) -> Standing:
     """The repository's own card beside the head's files where it has none; else what its owners may add to theirs."""
-    theirs = listed(hub, repo, standing.commit, "").get(CARD)
+    theirs = hub.files_by_name(repo, standing.commit, "").get(CARD)
     ends = (publication.head, publication.source, publication.target)
     files, changes = standing.files, standing.changes
     if theirs is None:
