@@ -10,13 +10,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from registry.errors import UsageError
+from heads.picture import FAINT, INK, OURS, THEIRS, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PEERS: Final = frozenset({"plain", "generate", "assisted"})
-OURS, THEIRS, INK, FAINT = "#0969da", "#8c959f", "#24292f", "#d0d7de"
 PARTS: Final = ("#0a3069", "#0969da", "#54aeff", "#b6e3ff")
 
 
@@ -26,25 +25,11 @@ def draw(report: dict[str, Any], path: Path) -> None:
     Raises:
         UsageError: matplotlib is not installed, or the file cannot be written.
     """
-    try:
-        import matplotlib as mpl  # noqa: PLC0415 - only figures need it
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError as error:
-        raise UsageError('Figures need matplotlib: pip install "specreg[figures]".') from error
-    with mpl.rc_context(
-        {"svg.hashsalt": "specreg", "font.size": 9, "text.color": INK, "axes.edgecolor": FAINT}
-    ):
-        figure = Figure(figsize=(13, 4.2), layout="constrained")
+    with picture(path) as figure:
         speed, positions, time = figure.subplots(1, 3, width_ratios=(1.3, 1, 1.3))
         _speeds(speed, report)
         _positions(positions, report)
         _times(time, report)
-        for axes in (speed, positions, time):
-            axes.spines[["top", "right"]].set_visible(False)
-        try:
-            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{path} cannot be drawn: {error}. Name a .svg, .png or .pdf file.") from error
 
 
 def _speeds(axes: Axes, report: dict[str, Any]) -> None:

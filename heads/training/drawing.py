@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from registry.errors import UsageError
+from heads.picture import FAINT, OURS, THEIRS, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-OURS, THEIRS, INK, FAINT = "#0969da", "#8c959f", "#24292f", "#d0d7de"
 BARS: Final = "#b6e3ff"
 
 
@@ -20,15 +19,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     Raises:
         UsageError: matplotlib is not installed, or the file cannot be written.
     """
-    try:
-        import matplotlib as mpl  # noqa: PLC0415 - only figures need it
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError as error:
-        raise UsageError('Figures need matplotlib: pip install "specreg[figures]".') from error
-    with mpl.rc_context(
-        {"svg.hashsalt": "specreg", "font.size": 9, "text.color": INK, "axes.edgecolor": FAINT}
-    ):
-        figure = Figure(figsize=(13, 4.2), layout="constrained")
+    with picture(path) as figure:
         survival, token, ranking = figure.subplots(1, 3, width_ratios=(1, 1, 0.8))
         told = "calibrated" if report["calibrated"] else "raw"
         length = report["drafts"]["length"]
@@ -51,12 +42,6 @@ def draw(report: dict[str, Any], path: Path) -> None:
             )
             token.legend(frameon=False, loc="lower left")
         _ranking(ranking, report)
-        for axes in (survival, token, ranking):
-            axes.spines[["top", "right"]].set_visible(False)
-        try:
-            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{path} cannot be drawn: {error}. Name a .svg, .png or .pdf file.") from error
 
 
 def _reliability(axes: Axes, bins: list[dict[str, float]], *, title: str, what: str) -> None:
