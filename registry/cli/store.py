@@ -1,9 +1,10 @@
-"""`specreg store`: what was installed and verified on this machine, as it is remembered."""
+"""`specreg store`: what was installed, verified and measured on this machine, as it is remembered."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,31 +13,48 @@ from registry.cli.printing import print_facts, print_json, print_table, shown_st
 from registry.errors import SpecregError, UnknownNameError
 from registry.records import HEAD_SEPARATOR
 
+if TYPE_CHECKING:
+    from registry.store.records import MeasuredSetup
+
 
 @click.group(epilog="Example: specreg store history pico-little--to--pico-draft")
 def store() -> None:
-    """Look into the store of what is here and was verified, or make it anew.
+    """Look into the store of what is here, was verified and was measured, or make it anew.
 
     It is a SQLite file under SPECREG_HOME, or the PostgreSQL database of SPECREG_DATABASE_URL. Files are the
-    truth: without the store everything works, and only the times of verifications are not known.
+    truth: without the store everything works, and only the times of verifications, and what was measured, are not
+    known.
     """
 
 
 @store.command(epilog="Example: specreg store show")
 @as_json
 def show(as_json: bool) -> None:
-    """Show where the store is, its schema, and how much it holds."""
+    """Show where the store is, its schema, and how much it holds.
+
+    Every measurement is kept. For each machine and setup it shows those that count: the latest of each model, edge
+    or chain, by kind.
+    """
+    from registry.store.records import measured_setups
+
+    setups: Sequence[MeasuredSetup] = ()
     opened = _opened()
     if opened is None:
         document: dict[str, Any] = {"store": _shown_place(), "schema": None}
-        document |= dict.fromkeys(("checkpoints", "files", "verifications"), 0)
+        document |= dict.fromkeys(("checkpoints", "files", "verifications", "measurements"), 0)
     else:
         with opened:
             document = {"store": opened.shown, "schema": opened.revision(), **opened.counts()}
+            setups = measured_setups(opened.measurements())
     if as_json:
-        print_json(document)
-    else:
-        print_facts([*{**document, "schema": document["schema"] or "none yet"}.items()])
+        print_json({**document, "setups": [one.to_json() for one in setups]})
+        return
+    print_facts([*{**document, "schema": document["schema"] or "none yet"}.items()])
+    if setups:
+        print_table(
+            ("machine", "setup", "measured", "latest"),
+            [(one.setup.host, one.setup, one, f"{one.latest:%Y-%m-%d %H:%M:%S} UTC") for one in setups],
+        )
 
 
 @store.command(epilog="Example: specreg store rebuild")
@@ -45,8 +63,8 @@ def show(as_json: bool) -> None:
 def rebuild(catalog: tuple[Path, ...], as_json: bool) -> None:
     """Make the store anew from the files on this machine.
 
-    A damaged store is set aside, not deleted. Verifications are kept as far as they can still be read. A damaged
-    record of what was downloaded is set aside too; the next download makes it anew.
+    A damaged store is set aside, not deleted. Verifications and measurements are kept as far as they can still be
+    read. A damaged record of what was downloaded is set aside too; the next download makes it anew.
     """
     from registry.home import downloaded_lock_path
     from registry.hub.downloaded import set_aside
@@ -69,6 +87,7 @@ def rebuild(catalog: tuple[Path, ...], as_json: bool) -> None:
                 "checkpoints": done.checkpoints,
                 "files": done.files,
                 "verifications": done.verifications,
+                "measurements": done.measurements,
                 "set_aside": None if done.set_aside is None else str(done.set_aside),
                 "record_set_aside": None if record is None else str(record),
             }
@@ -77,7 +96,8 @@ def rebuild(catalog: tuple[Path, ...], as_json: bool) -> None:
     if done.set_aside is not None:
         click.echo(f"The damaged store was set aside: {done.set_aside}")
     click.echo(
-        f"{done.store}: {done.checkpoints} checkpoints, {done.files} files, {done.verifications} verifications."
+        f"{done.store}: {done.checkpoints} checkpoints, {done.files} files, {done.verifications} verifications, "
+        f"{done.measurements} measurements."
     )
 
 

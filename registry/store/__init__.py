@@ -1,1 +1,1 @@
-"""What is installed and was verified on this machine, remembered in a database."""
+"""What is installed, was verified and was measured on this machine, remembered in a database."""

@@ -18,8 +18,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError, StatementError
 from sqlmodel import Session
 
 from registry.errors import StoreError
-from registry.store.faults import corrupted, newer, told
-from registry.store.place import BUSY_TIMEOUT_S, REVISION_TABLE, REVISIONS, StorePlace, is_newer
+from registry.store.faults import corrupted, the_revision, told
+from registry.store.place import BUSY_TIMEOUT_S, REVISION_TABLE, REVISIONS, StorePlace
 from registry.store.view import open_to_read
 
 CONNECT_TIMEOUT_S: Final = 10
@@ -88,12 +88,7 @@ class Database:
         if not inspect(connection).has_table(REVISION_TABLE):
             return None
         found = connection.execute(text(f"SELECT version_num FROM {REVISION_TABLE}")).scalars().all()  # noqa: S608
-        if len(found) == 1 and is_newer(str(found[0])):
-            raise newer(str(found[0]), self.place)
-        if len(found) != 1 or found[0] not in REVISIONS:
-            detail = f"expected one schema revision, got {', '.join(map(repr, found)) or 'none'}"
-            raise corrupted(detail, self.place)
-        return str(found[0])
+        return the_revision(found, self.place)
 
     def _migrate(self) -> None:
         from registry.store.migrating import migrate  # noqa: PLC0415 - a third of a second, once in a store's life

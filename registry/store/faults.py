@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
 from registry.errors import StoreError, StoreReason
-from registry.store.place import BUSY_TIMEOUT_S, REVISIONS, StorePlace
+from registry.store.place import BUSY_TIMEOUT_S, REVISIONS, StorePlace, is_newer
 
 # SQLite's primary codes; the rest of a code tells the circumstance.
 _OF_SQLITE: Final[dict[int, StoreReason]] = {
@@ -73,6 +74,19 @@ def corrupted(detail: str, place: StorePlace) -> StoreError:
     """The store does not hold what a store holds."""
     sentence = _sentence("corrupted", place, _fit(detail, place))
     return StoreError(sentence, reason="corrupted", store=place.shown)
+
+
+def the_revision(found: Sequence[object], place: StorePlace) -> str:
+    """The one revision among what a store's own table of it holds.
+
+    Raises:
+        StoreError: It is newer than this specreg, or there is none that can be one.
+    """
+    if len(found) == 1 and is_newer(str(found[0])):
+        raise newer(str(found[0]), place)
+    if len(found) != 1 or found[0] not in REVISIONS:
+        raise corrupted(f"expected one schema revision, got {', '.join(map(repr, found)) or 'none'}", place)
+    return str(found[0])
 
 
 def _fit(detail: str, place: StorePlace) -> str:

@@ -20,10 +20,11 @@ from registry.home import home
 URL_VARIABLE: Final = "SPECREG_DATABASE_URL"
 FILE_NAME: Final = "store.db"
 BUSY_TIMEOUT_S: Final = 30.0
-REVISIONS: Final = ("0001", "0002")
+REVISIONS: Final = ("0001", "0002", "0003")
 REVISION_TABLE: Final = "specreg_revision"
 """Of specreg's own name, as all its tables are: a team's database may hold other programs' tables too."""
 
+_MEASURED_SINCE: Final = "0003"
 _REVISION = re.compile(r"[0-9]{4}")
 _POSTGRES = re.compile(r"postgres(?:ql)?(?:\+psycopg)?://")
 _HOST_AND_DATABASE = re.compile(r"(?:[\w.-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?(?:/[\w.~%+-]*)?", re.ASCII)
@@ -119,3 +120,12 @@ def is_newer(revision: str) -> bool:
     (False, True)
     """
     return bool(_REVISION.fullmatch(revision)) and revision > REVISIONS[-1]
+
+
+def holds_measurements(revision: str | None) -> bool:
+    """Whether a store of that revision has a table of measurements; one without tables has none.
+
+    >>> holds_measurements(None), holds_measurements("0002"), holds_measurements("0003")
+    (False, False, True)
+    """
+    return revision is not None and revision >= _MEASURED_SINCE

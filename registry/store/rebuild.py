@@ -1,7 +1,8 @@
 """The store made anew from the files on this machine.
 
 A store that can be read is brought in line where it is. One that cannot is set aside under another name, never
-deleted, and a new one takes its place, with every verification that could still be read out of the old.
+deleted, and a new one takes its place, with every verification and every measurement that could still be read out
+of the old.
 """
 
 from __future__ import annotations
@@ -41,14 +42,15 @@ class Rebuilt:
     checkpoints: int
     files: int
     verifications: int
+    measurements: int
     set_aside: Path | None
 
 
 def rebuild(shelf: Shelf, *, url: str | None = None, environ: Mapping[str, str] | None = None) -> Rebuilt:
-    """Make the store tell what the shelf's places hold now. Verifications stay, as far as they can be read.
+    """Make the store tell what the shelf's places hold now. What was verified and measured stays where it can be read.
 
-    Nobody invents a verification: what the old store lost, the next `specreg verify` writes. A process that has the
-    damaged file open goes on with it where it was set aside.
+    Nobody invents it: what the old store lost, the next `specreg verify` or `specreg measure` writes. A process that
+    has the damaged file open goes on with it where it was set aside.
 
     Args:
         shelf: Says what to look for, and where.
@@ -79,7 +81,7 @@ def _anew(place: StorePlace, path: Path, seen: Sequence[Sighting]) -> Rebuilt:
     try:
         _remove(new)  # left by a rebuild that died: we are alone here
         with Store.at(Database(StorePlace(path=new))) as store:
-            store.keep(saved.verifications)
+            store.keep(saved.verifications, saved.measurements)
             store.replace(seen, saved.first_seen)
             counts = store.counts()
         if any(new.with_name(new.name + suffix).exists() for suffix in COMPANIONS):
@@ -100,6 +102,7 @@ def _is_sound(place: StorePlace, path: Path) -> bool:
         with Store.at(Database(place)) as store:
             store.checkpoints()
             store.verifications()
+            store.measurements(latest=False)
         with closing(open_to_read(path, timeout_s=BUSY_TIMEOUT_S)) as connection:
             return bool(connection.execute("PRAGMA integrity_check").fetchone() == ("ok",))
     except StoreError as error:

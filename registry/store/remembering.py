@@ -18,6 +18,7 @@ from registry.store.view import known_checkpoints
 
 if TYPE_CHECKING:
     from registry.hub.outcome import DownloadReport
+    from registry.planning.measurement import Measurement
     from registry.report import HeadReport, ModelReport
 
 
@@ -95,4 +96,27 @@ def note_verification(
             store.remember_verification(reports, shelf, checked_at=checked_at)
     except StoreError as error:
         return f"{error} The verification itself stands; only the store does not know of it."
+    return None
+
+
+def note_measurements(measurements: Sequence[Measurement]) -> str | None:
+    """Keep what was measured.
+
+    Args:
+        measurements: What was measured, all of it or nothing.
+
+    Returns:
+        The sentence to warn with, where it could not be kept; else None.
+    """
+    if not measurements:
+        return None
+    from registry.store.store import Store  # noqa: PLC0415 - as above
+
+    try:
+        with Store.open() as store:
+            store.keep_measurements(measurements)
+    except StoreError as error:
+        return (
+            f"{error} What was measured stands; only the store does not know of it, and no plan will use it."
+        )
     return None

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
+from sqlalchemy import Integer, Text, column, text
+from sqlalchemy import cast as cast_column
 from sqlmodel import Session, col, delete, select
 
-from registry.store.records import Kind, Origin, StoredCheckpoint, StoredFile, StoredVerification
+from registry.store.measurement import LATEST_IDS
+from registry.store.records import (
+    Kind,
+    Origin,
+    StoredCheckpoint,
+    StoredFile,
+    StoredMeasurement,
+    StoredVerification,
+)
 from registry.store.sighting import Sighting
-from registry.store.tables import CheckpointRow, FileRow, VerificationRow
+from registry.store.tables import CheckpointRow, FileRow, MeasurementRow, VerificationRow
 
 
 def verification_row(found: StoredVerification) -> VerificationRow:
@@ -25,6 +35,37 @@ def verification_row(found: StoredVerification) -> VerificationRow:
         commit_sha=found.commit,
         specreg_version=found.specreg_version,
     )
+
+
+def measurement_row(found: StoredMeasurement) -> MeasurementRow:
+    """The row that holds a measurement."""
+    measurement = found.measurement
+    return MeasurementRow(
+        kind=measurement.kind,
+        subject=measurement.subject,
+        setup_key=measurement.setup.key,
+        law=measurement.law,
+        fingerprint=measurement.fingerprint,
+        measured_at=measurement.measured_at.astimezone(UTC),
+        setup=measurement.setup.model_dump(mode="json"),
+        document=measurement.document,
+        provenance=measurement.provenance,
+        specreg_version=found.specreg_version,
+    )
+
+
+def measurement_rows(session: Session, *, latest: bool) -> list[dict[str, Any]]:
+    """Rows as `measurement` reads them, JSON as text: so a row of bad JSON can be named. The latest come first."""
+    plain = ("id", "kind", "subject", "law", "fingerprint", "measured_at")
+    columns: list[Any] = [getattr(MeasurementRow, name) for name in plain]
+    columns += [
+        cast_column(getattr(MeasurementRow, name), Text).label(name)
+        for name in ("setup", "document", "provenance")
+    ]
+    query = select(*columns).order_by(col(MeasurementRow.measured_at).desc(), col(MeasurementRow.id).desc())
+    if latest:
+        query = query.where(col(MeasurementRow.id).in_(text(LATEST_IDS).columns(column("id", Integer))))
+    return [row._asdict() for row in session.connection().execute(query)]
 
 
 def see(

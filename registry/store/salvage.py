@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
+from registry.store.measurement import NO_MEASUREMENT, measurement_of
 from registry.store.place import BUSY_TIMEOUT_S
-from registry.store.records import Kind, StoredVerification
+from registry.store.records import Kind, StoredMeasurement, StoredVerification
 from registry.store.view import open_to_read
 
 KINDS: Final = ("head", "model")
@@ -24,9 +25,10 @@ Row = dict[str, Any]
 
 @dataclass
 class Salvaged:
-    """Verifications in their order, and when each (kind, name, folder) was first seen."""
+    """Verifications and measurements in their order, and when each (kind, name, folder) was first seen."""
 
     verifications: list[StoredVerification] = field(default_factory=list)
+    measurements: list[StoredMeasurement] = field(default_factory=list)
     first_seen: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
 
 
@@ -44,6 +46,11 @@ def salvage(path: Path) -> Salvaged:
                 saved.verifications.append(_verification(row))
             except (KeyError, ValueError, TypeError):
                 continue
+        for row in _rows(connection, "specreg_measurement"):
+            try:
+                saved.measurements.append(_measurement(row))
+            except NO_MEASUREMENT:
+                continue
         for row in _rows(connection, "specreg_checkpoint"):
             try:
                 place = (_text(row["kind"]), _text(row["name"]), _text(row["folder"]))
@@ -54,7 +61,8 @@ def salvage(path: Path) -> Salvaged:
 
 
 def _rows(
-    connection: sqlite3.Connection, table: Literal["specreg_verification", "specreg_checkpoint"]
+    connection: sqlite3.Connection,
+    table: Literal["specreg_verification", "specreg_measurement", "specreg_checkpoint"],
 ) -> Iterator[Row]:
     """Rows by id, read from both ends: a bad page in the middle hides only itself."""
     found: dict[int, Row] = {}
@@ -87,6 +95,11 @@ def _verification(row: Row) -> StoredVerification:
         commit=None if row["commit_sha"] is None else _text(row["commit_sha"]),
         specreg_version=_text(row["specreg_version"]),
     )
+
+
+def _measurement(row: Row) -> StoredMeasurement:
+    read = {name: _text(value) for name, value in row.items() if name != "id"}
+    return StoredMeasurement(measurement=measurement_of(read), specreg_version=read["specreg_version"])
 
 
 def _text(value: object) -> str:

@@ -1,7 +1,8 @@
-"""The store: what checkpoints this machine has, their files, and every verification of them.
+"""The store: what checkpoints this machine has, their files, every verification of them, and what was measured.
 
-It remembers; it does not decide. Files are the truth, and `rebuild` makes the store anew from them. Writers wait for
-each other, a transaction is there whole or not at all, and the schema is migrated when an older store is opened.
+It remembers; it does not decide. Files are the truth, and `rebuild` makes the store anew from them; what was
+verified and measured, which no file tells, stays as far as it can be read. Writers wait for each other, a transaction
+is there whole or not at all, and the schema is migrated when an older store is opened.
 """
 
 from __future__ import annotations
@@ -15,13 +16,22 @@ from typing import TYPE_CHECKING, Any
 from sqlmodel import Session, col, func, select
 
 from registry.places import Place
+from registry.planning.measurement import Measurement
 from registry.report import HeadReport, ModelReport
 from registry.store.database import Database
-from registry.store.place import store_place
-from registry.store.records import Kind, StoredCheckpoint, StoredVerification
-from registry.store.rows import all_checkpoints, see, verification_in, verification_row
+from registry.store.measurement import named_measurement
+from registry.store.place import holds_measurements, store_place
+from registry.store.records import Kind, StoredCheckpoint, StoredMeasurement, StoredVerification
+from registry.store.rows import (
+    all_checkpoints,
+    measurement_row,
+    measurement_rows,
+    see,
+    verification_in,
+    verification_row,
+)
 from registry.store.sighting import Sighting, checkpoint_of, folder_text, place_of, sighting_of, sightings_in
-from registry.store.tables import CheckpointRow, FileRow, VerificationRow
+from registry.store.tables import CheckpointRow, FileRow, MeasurementRow, VerificationRow
 
 if TYPE_CHECKING:
     from registry.hub.outcome import DownloadReport
@@ -125,6 +135,12 @@ class Store:
 
         self._write(work)
 
+    def keep_measurements(self, measurements: Sequence[Measurement]) -> None:
+        """Keep what was measured, beside all that was before."""
+        running = specreg_version()
+        found = [StoredMeasurement(measurement=one, specreg_version=running) for one in measurements]
+        self.keep((), found)
+
     def replace(self, seen: Sequence[Sighting], first_seen: Mapping[tuple[str, str, str], datetime]) -> None:
         """Make these the only checkpoints. `first_seen` tells of (kind, name, folder) when that was, if known."""
 
@@ -136,9 +152,12 @@ class Store:
 
         self._write(work)
 
-    def keep(self, verifications: Sequence[StoredVerification]) -> None:
-        """Put in verifications that were read from elsewhere."""
-        self._write(lambda session: session.add_all(map(verification_row, verifications)))
+    def keep(
+        self, verifications: Sequence[StoredVerification], measurements: Sequence[StoredMeasurement]
+    ) -> None:
+        """Put in verifications and measurements as they are, such as those read from elsewhere."""
+        rows = [*map(verification_row, verifications), *map(measurement_row, measurements)]
+        self._write(lambda session: session.add_all(rows))
 
     def checkpoints(self) -> tuple[StoredCheckpoint, ...]:
         """Every checkpoint, with its files, by kind, name and folder."""
@@ -158,19 +177,39 @@ class Store:
 
         return self._database.run(work)
 
+    def measurements(self, *, latest: bool = True) -> tuple[Measurement, ...]:
+        """The latest measurement of each kind, subject, setup and law, or all; those made last come first.
+
+        Raises:
+            StoreError: One cannot be read, and is named; or the store cannot be used.
+        """
+
+        def work(session: Session) -> tuple[Measurement, ...]:
+            rows = measurement_rows(session, latest=latest)
+            return tuple(named_measurement(row, self._database.place) for row in rows)
+
+        return self._database.run(work) if self._has_measurements() else ()
+
     def counts(self) -> dict[str, int]:
-        """How many checkpoints, files and verifications it holds."""
+        """How many checkpoints, files, verifications and measurements it holds."""
         tables: dict[str, Any] = {
             "checkpoints": CheckpointRow,
             "files": FileRow,
             "verifications": VerificationRow,
         }
-        return self._database.run(
+        if self._has_measurements():
+            tables["measurements"] = MeasurementRow
+        counted = self._database.run(
             lambda session: {
                 name: session.exec(select(func.count()).select_from(table)).one()
                 for name, table in tables.items()
             }
         )
+        return {**counted, "measurements": counted.get("measurements", 0)}
+
+    def _has_measurements(self) -> bool:
+        """Not where an older store was opened only to be read."""
+        return holds_measurements(self.revision())
 
     def _write(self, work: Callable[[Session], object]) -> None:
         self._database.run(work, writing=True)

@@ -77,3 +77,24 @@ class VerificationRow(SQLModel, table=True):
     folder: str | None = None
     commit_sha: str | None = None
     specreg_version: str
+
+
+class MeasurementRow(SQLModel, table=True):
+    """One measurement. All are kept; the latest of a kind, subject, setup and law counts."""
+
+    __tablename__ = "specreg_measurement"
+    __table_args__ = (
+        Index("specreg_measurement_latest", "kind", "subject", "setup_key", "law", "measured_at"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    kind: str
+    subject: str
+    setup_key: str
+    law: str
+    fingerprint: str
+    measured_at: datetime = Field(sa_column=Column(UTCDateTime, nullable=False))
+    setup: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    document: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    provenance: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    specreg_version: str

@@ -17,11 +17,13 @@ import pytest
 from registry.errors import StoreError
 from registry.records import Head
 from registry.shelf import Shelf
+from registry.store.measured import read_measurements
 from registry.store.rebuild import rebuild
-from registry.store.remembering import note_download, note_verification
+from registry.store.remembering import note_download, note_measurements, note_verification
 from registry.store.store import Store
 from registry.store.view import LastChecks, known_checkpoints
 from tests.store.conftest import HEAD
+from tests.store.measurements import measured
 from tests.store.reports import detail_of, faulty
 from tests.store.test_store import downloaded
 
@@ -221,6 +223,7 @@ def test_no_damage_goes_past_the_error_tree(seed: int, store_file: Path, shelf: 
     Bytes changed anywhere: reading, listing and rebuilding end well or in a StoreError, and then it works.
     """
     fill(shelf)
+    note_measurements([measured(number) for number in range(20)])
     draw = random.Random(seed)  # noqa: S311 - the same damage every time
     content = bytearray(store_file.read_bytes())
     for _ in range(draw.choice((1, 20, 500))):
@@ -229,11 +232,15 @@ def test_no_damage_goes_past_the_error_tree(seed: int, store_file: Path, shelf: 
 
     LastChecks.read().of("head", HEAD, shelf.head_place(next(iter(shelf.catalog.heads))))
     known_checkpoints()
+    with suppress(StoreError):
+        read_measurements()
     with suppress(StoreError), Store.open() as store:
         store.verifications()
         store.checkpoints()
+        store.measurements(latest=False)
     note_verification([faulty("while damaged")], shelf, checked_at=datetime.now(UTC))
     note_download(downloaded(folder), shelf)
+    note_measurements([measured()])
     with suppress(StoreError):  # one byte of the revision may make it a newer store
         rebuild(shelf)
         with Store.open() as store:

@@ -54,4 +54,4 @@ def test_migrations_lie_in_the_package() -> None:
 
     assert "registry" in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert (ROOT / "registry" / "store" / "migrations" / "env.py").is_file()
-    assert len(list((ROOT / "registry" / "store" / "migrations" / "versions").glob("r0*.py"))) == 2
+    assert len(list((ROOT / "registry" / "store" / "migrations" / "versions").glob("r0*.py"))) == 3

@@ -56,8 +56,8 @@ def test_the_first_revision_is_migrated_with_its_rows(store_url: str, shelf: She
     make_first(store_url)
 
     with Store.open(store_url) as store:
-        assert store.revision() == "0002"
-        assert store.counts() == {"checkpoints": 1, "files": 1, "verifications": 1}
+        assert store.revision() == "0003"
+        assert store.counts() == {"checkpoints": 1, "files": 1, "verifications": 1, "measurements": 0}
         (seen,) = store.checkpoints()
         assert (seen.folder, seen.files[0].size_bytes, seen.first_seen.year) == ("/x", 44, 2026)
         assert store.verifications()[0].ok is True
@@ -106,10 +106,10 @@ def test_a_newer_store_is_refused(store_url: str, shelf: Shelf) -> None:
         Store.open(store_url)
 
     assert caught.value.reason == "newer"
-    assert "expected schema 0002 or before, got 0999" in str(caught.value)
+    assert "expected schema 0003 or before, got 0999" in str(caught.value)
     assert "Upgrade specreg" in str(caught.value)
     with engine.begin() as connection:
-        connection.execute(text(f"UPDATE {REVISION_TABLE} SET version_num = '0002'"))  # noqa: S608
+        connection.execute(text(f"UPDATE {REVISION_TABLE} SET version_num = '0003'"))  # noqa: S608
     engine.dispose()
     with Store.open(store_url) as store:
         assert store.counts()["verifications"] == 1
@@ -161,4 +161,4 @@ def test_processes_that_make_the_store_at_once_all_get_it(store_url: str) -> Non
 
     assert [process.returncode for process in processes] == [0] * 2, ended
     with Store.open(store_url) as store:
-        assert store.revision() == "0002"
+        assert store.revision() == "0003"

@@ -107,8 +107,8 @@ def test_the_store_is_there_after_it_was_closed(store_url: str, shelf: Shelf) ->
         store.remember_verification([faulty("one")], shelf)
 
     with Store.open(store_url) as store:
-        assert store.counts() == {"checkpoints": 1, "files": 5, "verifications": 1}
-        assert store.revision() == "0002"
+        assert store.counts() == {"checkpoints": 1, "files": 5, "verifications": 1, "measurements": 0}
+        assert store.revision() == "0003"
 
 
 def test_a_failed_write_leaves_nothing_behind(store_url: str, shelf: Shelf) -> None:
@@ -120,7 +120,7 @@ def test_a_failed_write_leaves_nothing_behind(store_url: str, shelf: Shelf) -> N
     with Store.open(store_url) as store:
         with pytest.raises(StoreError):
             store.remember_verification([faulty("one"), broken], shelf)
-        assert store.counts() == {"checkpoints": 0, "files": 0, "verifications": 0}
+        assert set(store.counts().values()) == {0}
         store.remember_verification([faulty("two")], shelf)
         assert store.counts()["verifications"] == 1
 
@@ -171,4 +171,4 @@ def test_two_writers_wait_for_each_other_on_postgres(postgres_url: str, shelf: S
             thread.join()
 
         assert sorted(done) == ["first", "second"]
-        assert first.counts() == {"checkpoints": 1, "files": 5, "verifications": 40}
+        assert first.counts() == {"checkpoints": 1, "files": 5, "verifications": 40, "measurements": 0}

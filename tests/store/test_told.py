@@ -236,6 +236,8 @@ def test_store_commands_tell_what_there_is(specreg: Run, shelf: Shelf, head: Hea
         "checkpoints": 0,
         "files": 0,
         "verifications": 0,
+        "measurements": 0,
+        "setups": [],
     }
     assert specreg("store", "history").out == "No verification yet: `specreg verify` writes one.\n"
     verify(shelf, head)
@@ -245,7 +247,7 @@ def test_store_commands_tell_what_there_is(specreg: Run, shelf: Shelf, head: Hea
 
     assert rebuilt["set_aside"] is None
     assert rebuilt["checkpoints"] == shown["checkpoints"] > 1
-    assert (shown["schema"], shown["verifications"]) == ("0002", 1)
+    assert (shown["schema"], shown["verifications"]) == ("0003", 1)
 
 
 def test_rebuild_says_where_a_damaged_store_went(specreg: Run, folder: Path, store_file: Path) -> None:

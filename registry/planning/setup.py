@@ -1,0 +1,39 @@
+"""What models are run on, and how: measurements of one setup say nothing of another."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from registry.records import Record
+
+Engine = Literal["eager", "captured", "fused"]
+
+
+class Setup(Record):
+    """A device of a machine, and how models are run there.
+
+    `processor` is the name of the GPU, or of the CPU with `threads` threads at work; `device` is 'cpu', or 'cuda'
+    whatever the card's number. `dtype` is that of the models, 'float32' for instance, and 'stored' where each keeps
+    its own.
+    """
+
+    host: str
+    device: str
+    processor: str
+    threads: Annotated[int, Field(gt=0)]
+    dtype: str
+    engine: Engine
+
+    @property
+    def key(self) -> str:
+        """One text per setup, in which nothing is left out."""
+        return " | ".join(
+            [self.host, self.device, self.processor, f"{self.threads} threads", self.dtype, self.engine]
+        )
+
+    def __str__(self) -> str:
+        """For people."""
+        threads = f", {self.threads} thread{'s' if self.threads != 1 else ''}" if self.device == "cpu" else ""
+        return f"{self.processor} ({self.device}{threads}), {self.dtype}, {self.engine}"

@@ -1,0 +1,80 @@
+"""What was measured of time: a model's forwards, and what an edge takes besides."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from registry.records import Record
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class ForwardTime(Record):
+    """One forward of `query` tokens over a cache of `cached` positions; the median of several, in seconds."""
+
+    query: Annotated[int, Field(gt=0)]
+    cached: Annotated[int, Field(ge=0)]
+    seconds: Seconds
+
+
+class ForwardTimes(Record):
+    """What a model's forwards take, and what the host does for each token beside them.
+
+    As the target a model may be run otherwise than below one: its queries are padded on a GPU, so that all of them take
+    one path. `times` has short queries over a short and a long cache, and longer ones, those of prompts, over an empty
+    one.
+    `outside` is the time of a token decoded by this model alone that its forward does not take: row, draw, and the
+    loop; by 'greedy' and 'sampled'.
+    """
+
+    model: str
+    as_target: bool = False
+    times: tuple[ForwardTime, ...]
+    outside: dict[str, Seconds]
+
+    def seconds(self, query: int, cached: int = 0) -> float:
+        """A forward's time: between what was measured on straight lines, beyond it in proportion.
+
+        Args:
+            query: Tokens it is fed.
+            cached: Positions before them.
+        """
+        tables: dict[int, dict[int, float]] = {}
+        for one in self.times:
+            tables.setdefault(one.cached, {})[one.query] = one.seconds
+        short = {cached: table for cached, table in tables.items() if cached}
+        if not short or query > max(max(table) for table in short.values()):
+            longest = tables.get(0) or max(tables.values(), key=len)
+            return _between(longest, query)
+        return _between({one: _between(table, query) for one, table in short.items()}, cached, hold=True)
+
+
+class EdgeTimes(Record):
+    """What one edge's rounds take besides forwards, by 'greedy' and 'sampled', in seconds.
+
+    `verify` is that of each verification: rows, verdict, bookkeeping; `head` of each call of its head, 0 without one.
+    """
+
+    source: str
+    target: str
+    head_name: str | None = None
+    head: Seconds = 0.0
+    verify: dict[str, Seconds]
+
+
+def _between(table: Mapping[int, float], place: int, *, hold: bool = False) -> float:
+    """The value at a place. Below the first it is the first; beyond the last it grows in proportion, or holds."""
+    places: Sequence[int] = sorted(table)
+    index = bisect_left(places, place)
+    if index == 0:
+        return table[places[0]]
+    if index == len(places):
+        last = table[places[-1]]
+        return last if hold else last * place / places[-1]
+    low, high = places[index - 1], places[index]
+    share = (place - low) / (high - low)
+    return table[low] * (1 - share) + table[high] * share
