@@ -60,14 +60,15 @@ def fit(
         torch.optim.AdamW(rest, lr=schedule.rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
     ]
     model.train()
+    device = next(model.parameters()).device
     started, tokens, step, smooth = time.monotonic(), 0, 0, math.nan
     while (elapsed := (time.monotonic() - started) / 60) < schedule.minutes:
         progress = elapsed / schedule.minutes
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate * schedule.factor(progress)
-        ids = batch()
-        with torch.autocast("cpu", torch.bfloat16):
+        ids = batch().to(device)
+        with torch.autocast(device.type, torch.bfloat16):
             value = loss(ids, progress)
         value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

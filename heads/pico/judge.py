@@ -13,7 +13,8 @@ from heads.training.labels import rows
 @torch.no_grad()
 def nats_per_token(model: LlamaForCausalLM, windows: Iterable[torch.Tensor]) -> float:
     """Mean negative log-likelihood of the next token over (1, length + 1) windows."""
-    losses = [-rows(model, ids[:, :-1]).gather(-1, ids[:, 1:, None]).mean().item() for ids in windows]
+    placed = (ids.to(model.device) for ids in windows)
+    losses = [-rows(model, ids[:, :-1]).gather(-1, ids[:, 1:, None]).mean().item() for ids in placed]
     return sum(losses) / len(losses)
 
 
@@ -24,7 +25,7 @@ def agreement(
     """Of two models' rows: acceptance at temperature 1 (sum of min(p, q)), and how often the argmax agrees."""
     accepted, same, count = 0.0, 0.0, 0
     for ids in windows:
-        p, q = rows(target, ids), rows(source, ids)
+        p, q = rows(target, ids.to(target.device)), rows(source, ids.to(source.device))
         accepted += torch.minimum(p.exp(), q.exp()).sum(dim=-1).sum().item()
         same += (p.argmax(dim=-1) == q.argmax(dim=-1)).sum().item()
         count += ids.numel()

@@ -1,8 +1,9 @@
-"""Make the embedded family: `python -m heads.pico.make --work FOLDER`.
+"""Make the embedded family: `python -m heads.pico.make --work FOLDER`, or one like it of another size.
 
 Six steps, each leaving its result in the work folder and skipped where that result stands: corpus, target,
 draft, little, heads, family. The last stores all of it beside this file, or under `--out`;
-`specreg lock catalog.yaml --local` then records the digests.
+`specreg lock catalog.yaml --local` then records the digests. `--size large --device cuda --out FOLDER` makes a
+family of 310 million parameters on a GPU, with a catalog of its own in that folder, to be locked likewise.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from heads.pico.cataloguing import write_catalog
 from heads.pico.corpus import PACKAGES_MB, read_corpus
 from heads.pico.distil import Student, distillation_loss, language_loss
 from heads.pico.fitting import Schedule, fit
 from heads.pico.growth import doubled, new_model, selected
 from heads.pico.judge import agreement, distinct_ngrams, nats_per_token
-from heads.pico.recipe import Recipe
+from heads.pico.recipe import RUN, SIZES, Recipe
 from heads.pico.tokens import VOCAB_SIZE, Ids, Windows, encode, held_out_windows, train_tokenizer
 from heads.training.calibrating import fitted_calibration
 from heads.training.examples import Examples
@@ -37,9 +39,6 @@ from heads.training.quality import head_quality
 from heads.training.storing import store_head
 from heads.training.texts import continuations
 
-RUN = "exp-weight6-layer3"
-EDGES = (("pico-little", "pico-draft"), ("pico-draft", "pico-target"), ("pico-little", "pico-target"))
-MODELS = ("pico-target", "pico-draft", "pico-little")
 EVALUATION = "evaluation.json"
 FIRST_LABELLED = 16
 
@@ -47,21 +46,22 @@ FIRST_LABELLED = 16
 class Family:
     """The steps, and the folder where each leaves its result."""
 
-    def __init__(self, work: Path, recipe: Recipe) -> None:
+    def __init__(self, work: Path, recipe: Recipe, *, device: str = "cpu") -> None:
         self.work = work
         self.recipe = recipe
+        self.device = torch.device(device)
         work.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
 
     def make(self, out: Path) -> None:
         """All steps in order."""
         self.corpus()
-        for name, step in zip(MODELS, (self.target, self.draft, self.little), strict=True):
+        for name, step in zip(self.recipe.models, (self.target, self.draft, self.little), strict=True):
             if not (self.work / name / "config.json").exists():
                 _say(f"{name}: training")
                 model = step()
                 self._store(model, name)
-        for source, target in EDGES:
+        for source, target in self.recipe.edges:
             self.head(source, target)
         self.family(out)
 
@@ -78,29 +78,31 @@ class Family:
     def target(self) -> LlamaForCausalLM:
         """Trained on text, shallow first and doubled twice."""
         recipe = self.recipe
-        model = new_model(
-            layers=recipe.stages[0].layers,
-            width=recipe.width,
-            inner=recipe.inner,
-            heads=recipe.attention_heads,
-            vocab=VOCAB_SIZE,
-            positions=recipe.positions,
+        model = self._placed(
+            new_model(
+                layers=recipe.stages[0].layers,
+                width=recipe.width,
+                inner=recipe.inner,
+                heads=recipe.attention_heads,
+                vocab=VOCAB_SIZE,
+                positions=recipe.positions,
+            )
         )
         windows = self._windows(1)
         for stage in recipe.stages:
             while model.config.num_hidden_layers < stage.layers:
-                model = doubled(model)
+                model = self._placed(doubled(model))
             batch = partial(windows.batch, stage.schedule.batch, library_share=stage.library_share)
             fit(model, batch, language_loss(model), stage.schedule, name=f"{stage.layers} layers")
         return model
 
     def draft(self) -> LlamaForCausalLM:
-        """Four of the target's layers, distilled from its rows."""
-        return self._distilled("pico-target", self.recipe.draft_layers, self.recipe.draft, seed=2)
+        """A few of the target's layers, distilled from its rows."""
+        return self._distilled(self.recipe.models[0], self.recipe.draft_layers, self.recipe.draft, seed=2)
 
     def little(self) -> LlamaForCausalLM:
         """The first and the last of the draft's layers, distilled from the draft's rows."""
-        return self._distilled("pico-draft", self.recipe.little_layers, self.recipe.little, seed=3)
+        return self._distilled(self.recipe.models[1], self.recipe.little_layers, self.recipe.little, seed=3)
 
     def head(self, source: str, target: str) -> None:
         """One head, trained on library and other text, judged on held-out text."""
@@ -119,7 +121,7 @@ class Family:
         _say(f"{source} -> {target}: training on {len(train)} positions")
         training = HeadTraining(epochs=lesson.epochs, learning_rate=recipe.head_rate)
         weight = training.mismatch_weight
-        trained = train_head(train, held_out, training=training)
+        trained = train_head(train, held_out, training=training, device=self.device.type)
         quality = head_quality(trained.head, held_out, mismatch_weight=weight)
         logit = torch.cat([trained.head.logit(part.hidden).detach() for part in held_out.batches(4096)])
         trained.head.calibration = fitted_calibration(logit, held_out.acceptance, mismatch_weight=weight)
@@ -134,8 +136,8 @@ class Family:
         windows = self._held_out(self.recipe.length).split(1)
         facts = json.loads((self.work / "corpus.json").read_text())
         bytes_per_token = facts["held_out_bytes"] / len(self._ids()["held_out"])
-        samples = self._samples("pico-target", seed=6)
-        for name in MODELS:
+        samples = self._samples(self.recipe.models[0], seed=6)
+        for name in self.recipe.models:
             per_token = nats_per_token(self._load(name), windows)
             report: dict[str, Any] = {
                 "held_out_nats_per_token": per_token,
@@ -143,14 +145,14 @@ class Family:
                 "on": "files of the standard library that no model of the family was trained on",
                 **json.loads((self.work / name / EVALUATION).read_text()),
             }
-            if name == "pico-target":
+            if name == self.recipe.models[0]:
                 report["distinct_4grams_of_samples"] = distinct_ngrams(samples.tolist())
                 alike = [window[0, : samples.shape[1]].tolist() for window in windows[: len(samples)]]
                 report["distinct_4grams_of_held_out_text"] = distinct_ngrams(alike)
             _write_json(self.work / name / EVALUATION, report)
             _say(f"{name}: {per_token / bytes_per_token:.4f} nats a byte held out")
             _replace(self.work / name, out / name)
-        for source, target in EDGES:
+        for source, target in self.recipe.edges:
             folder = self.work / f"{source}--to--{target}" / RUN
             report = json.loads((folder / EVALUATION).read_text())
             report |= agreement(self._load(source), self._load(target), windows)
@@ -162,7 +164,8 @@ class Family:
         self, teacher_name: str, layers: tuple[int, ...], schedule: Schedule, *, seed: int
     ) -> LlamaForCausalLM:
         teacher = self._load(teacher_name)
-        student = Student(selected(teacher, layers))
+        student = Student(self._placed(selected(teacher, layers)))
+        student.probe.to(self.device)
         name = f"{len(layers)} of {teacher_name}"
         loss = distillation_loss(student, teacher, foresight=self.recipe.foresight)
         windows = self._windows(seed)
@@ -184,7 +187,12 @@ class Family:
 
     def _load(self, name: str) -> LlamaForCausalLM:
         model = LlamaForCausalLM.from_pretrained(self.work / name, dtype=torch.float32)
-        return cast(LlamaForCausalLM, model.eval())
+        return self._placed(cast(LlamaForCausalLM, model.eval()))
+
+    def _placed(self, model: LlamaForCausalLM) -> LlamaForCausalLM:
+        """The model, moved to the device of the making."""
+        torch.nn.Module.to(model, self.device)
+        return model
 
     def _tokenizer(self) -> PreTrainedTokenizerFast:
         return cast(PreTrainedTokenizerFast, PreTrainedTokenizerFast.from_pretrained(self.work / "tokenizer"))
@@ -223,7 +231,12 @@ class Family:
         parts = zip(text.split(16), labelled.split(16), uniform.split(16), strict=True)
         return Examples.joined(
             [
-                acceptance_examples(*models, some, labelled=marks, uniform=numbers)
+                acceptance_examples(
+                    *models,
+                    some.to(self.device),
+                    labelled=marks.to(self.device),
+                    uniform=numbers.to(self.device),
+                ).on("cpu")
                 for some, marks, numbers in parts
             ]
         )
@@ -263,12 +276,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--work", type=Path, required=True, help="folder for what the steps leave")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="where the family is stored")
+    parser.add_argument("--size", choices=list(SIZES), default="embedded", help="which recipe")
+    parser.add_argument("--device", default="cpu", help="as torch names it")
     parser.add_argument("--scale", type=float, default=1.0, help="all minutes and counts times this")
     arguments = parser.parse_args()
-    recipe = Recipe().scaled(arguments.scale)
-    family = Family(arguments.work, recipe)
+    recipe = SIZES[arguments.size].scaled(arguments.scale)
+    family = Family(arguments.work, recipe, device=arguments.device)
     _write_json(arguments.work / "recipe.json", asdict(recipe))
     family.make(arguments.out)
+    if arguments.size != "embedded":
+        write_catalog(recipe, arguments.out)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from heads.pico.fitting import Schedule
 
+RUN: Final = "exp-weight6-layer3"
 DISTIL_DRAFT = Schedule(minutes=20, rate=4e-3, fall=0.5)
 DISTIL_LITTLE = Schedule(minutes=16, rate=5e-3, fall=0.5)
 
@@ -42,6 +44,7 @@ class Lesson:
 class Recipe:
     """The published family's recipe: two and a half hours on two CPU cores."""
 
+    family: str = "pico"
     seed: int = 0
     width: int = 192
     inner: int = 512
@@ -71,8 +74,19 @@ class Recipe:
 
     def lesson(self, source: str, target: str) -> Lesson:
         """That of the head from one of the three models to another."""
-        found: Lesson = getattr(self, f"{source}_to_{target}".replace("pico-", ""))
+        found: Lesson = getattr(self, f"{source}_to_{target}".replace(f"{self.family}-", ""))
         return found
+
+    @property
+    def models(self) -> tuple[str, str, str]:
+        """In the order they are made: target, draft, little."""
+        return f"{self.family}-target", f"{self.family}-draft", f"{self.family}-little"
+
+    @property
+    def edges(self) -> tuple[tuple[str, str], ...]:
+        """Source and target of each head."""
+        target, draft, little = self.models
+        return (little, draft), (draft, target), (little, target)
 
     def scaled(self, factor: float) -> Recipe:
         """The same with all times and counts multiplied: a family for trying the steps out."""
@@ -87,3 +101,27 @@ class Recipe:
             samples=max(4, round(self.samples * factor)),
             judge_windows=max(4, round(self.judge_windows * factor)),
         )
+
+
+LARGE: Final = Recipe(
+    family="nano",
+    width=1024,
+    inner=2816,
+    attention_heads=16,
+    stages=(
+        Stage(layers=6, library_share=0.2, schedule=Schedule(minutes=0.8, rate=2e-3, batch=32, fall=0.25)),
+        Stage(layers=12, library_share=0.2, schedule=Schedule(minutes=0.9, rate=2e-3, batch=32, fall=0.25)),
+        Stage(layers=24, library_share=0.4, schedule=Schedule(minutes=3.3, rate=1.5e-3, batch=32)),
+    ),
+    draft_layers=(0, 8, 15, 23),
+    draft=Schedule(minutes=1.0, rate=2e-3, batch=32),
+    little_layers=(0, 3),
+    little=Schedule(minutes=0.7, rate=2e-3, batch=32),
+    little_to_draft=Lesson(windows=1000, epochs=3.0),
+    draft_to_target=Lesson(windows=1000, epochs=3.0),
+    little_to_target=Lesson(windows=1000, epochs=3.0),
+    judge_windows=100,
+)
+"""A target of 310 million parameters, with a draft and a little model of it: under ten minutes of one large GPU."""
+
+SIZES: Final = {"embedded": Recipe(), "large": LARGE}

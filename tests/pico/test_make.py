@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import heads.pico.make as making
+import registry
+from heads.pico.cataloguing import write_catalog
 from heads.pico.corpus import Corpus, read_corpus
 from heads.pico.fitting import Schedule
-from heads.pico.make import EDGES, MODELS, Family
+from heads.pico.make import Family
 from heads.pico.recipe import Lesson, Recipe, Stage
 from heads.pico.tokens import Windows, encode, held_out_windows, train_tokenizer
+from tests.conftest import Outcome
 
 LESSON = Lesson(windows=32, epochs=2.0)
 SMALL = replace(
@@ -24,13 +28,13 @@ SMALL = replace(
     positions=128,
     length=64,
     stages=(
-        Stage(layers=2, library_share=0.5, schedule=Schedule(minutes=0.02, rate=1e-2)),
-        Stage(layers=4, library_share=0.5, schedule=Schedule(minutes=0.02, rate=1e-2)),
+        Stage(layers=2, library_share=0.5, schedule=Schedule(minutes=0.004, rate=1e-2)),
+        Stage(layers=4, library_share=0.5, schedule=Schedule(minutes=0.004, rate=1e-2)),
     ),
     draft_layers=(0, 3),
-    draft=Schedule(minutes=0.02, rate=1e-2),
+    draft=Schedule(minutes=0.004, rate=1e-2),
     little_layers=(0,),
-    little=Schedule(minutes=0.02, rate=1e-2),
+    little=Schedule(minutes=0.004, rate=1e-2),
     label_length=32,
     little_to_draft=LESSON,
     draft_to_target=LESSON,
@@ -93,10 +97,13 @@ def test_makes_a_family_and_takes_up_where_it_was_stopped(
     out = tmp_path / "out"
     Family(tmp_path / "work", SMALL).make(out)
 
-    assert {folder.name for folder in out.iterdir()} == {*MODELS, *(f"{a}--to--{b}" for a, b in EDGES)}
+    assert {folder.name for folder in out.iterdir()} == {
+        *SMALL.models,
+        *(f"{a}--to--{b}" for a, b in SMALL.edges),
+    }
     weights = {path: path.read_bytes() for path in out.rglob("*.safetensors")}
     assert len(weights) == 6
-    for name in MODELS:
+    for name in SMALL.models:
         assert json.loads((out / name / "evaluation.json").read_text())["held_out_nats_per_byte"] > 0
 
     def never(*_: object) -> None:
@@ -107,3 +114,22 @@ def test_makes_a_family_and_takes_up_where_it_was_stopped(
     monkeypatch.setattr(making, "train_head", never)
     Family(tmp_path / "work", SMALL).make(out)
     assert {path: path.read_bytes() for path in out.rglob("*.safetensors")} == weights
+
+
+def test_another_familys_catalog_loads_and_is_locked(
+    tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, specreg: Callable[..., Outcome]
+) -> None:
+    """
+    A family of another size has names of its own, and a catalog in its folder whose chain resolves once it is locked.
+    """
+    monkeypatch.setattr(making, "read_corpus", lambda: corpus)
+    recipe = replace(SMALL, family="nano", stages=SMALL.stages[:1], draft_layers=(0, 1))
+    out = tmp_path / "out"
+    Family(tmp_path / "work", recipe).make(out)
+
+    catalog = write_catalog(recipe, out)
+
+    assert specreg("lock", str(catalog)).code == 0
+    pipeline = registry.resolve_pipeline("nano-little", "nano-target", catalog=catalog)
+    assert pipeline.models == ("nano-little", "nano-draft", "nano-target")
+    assert pipeline.verify(models=True).ok
