@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -21,6 +22,26 @@ FIGURES = pytest.StashKey[list[tuple[int, str]]]()
 def pytest_configure(config: pytest.Config) -> None:
     """No promise has shown its figure yet."""
     config.stash[FIGURES] = []
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays to the end: the collector passes it over, which spares a third of the time in heads."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands its figures to the process that prints them."""
+    handed_over = getattr(session.config, "workeroutput", None)
+    if handed_over is not None:
+        handed_over["figures"] = session.config.stash[FIGURES]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """The figures of a worker that has ended; one that died left none."""
+    found = getattr(node, "workeroutput", {}).get("figures", [])
+    node.config.stash[FIGURES] += [(number, measured) for number, measured in found]
 
 
 def pytest_terminal_summary(
@@ -77,9 +98,7 @@ def specreg(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 
 
 @pytest.fixture
-def small_heap() -> Iterator[None]:
+def small_heap() -> None:
     """The collector passes over what earlier tests left, which would be most of what is timed."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
+from typing import Any
 
 import pytest
 
+from registry.cli import main
 from tests.conftest import Outcome
 
 Run = Callable[..., Outcome]
 CHAIN = ("decode", "pico-little", "pico-target", "--prompt", "def read(path):\n", "--max-new-tokens", "24")
 
 
-def test_three_levels_write_what_the_target_alone_writes(specreg: Run) -> None:
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the chain says as it stands, in JSON."""
+    printed = StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        patch.setenv("SPECREG_HOME", str(tmp_path_factory.mktemp("usual")))
+        with pytest.raises(SystemExit):
+            main((*CHAIN, "--json"))
+    told: dict[str, Any] = json.loads(printed.getvalue())
+    return told
+
+
+def test_three_levels_write_what_the_target_alone_writes(specreg: Run, usual: dict[str, Any]) -> None:
     """
     Greedy text of the chain is that of the target by itself, token for token.
     """
-    chain = json.loads(specreg(*CHAIN, "--json").out)
+    chain = usual
     alone = json.loads(specreg("decode", "pico-target", *CHAIN[2:], "--json").out)
 
     assert chain["token_ids"] == alone["token_ids"]
@@ -49,11 +65,11 @@ def test_json_is_the_contract(specreg: Run) -> None:
     assert document["levels"][0]["accepted"] <= document["levels"][0]["proposed"]
 
 
-def test_streams_the_text_to_stdout_and_the_rest_to_stderr(specreg: Run) -> None:
+def test_streams_the_text_to_stdout_and_the_rest_to_stderr(specreg: Run, usual: dict[str, Any]) -> None:
     """
     Without --json stdout holds the text alone, and stderr one line of what each level did.
     """
-    text = json.loads(specreg(*CHAIN, "--json").out)["text"]
+    text = usual["text"]
     found = specreg(*CHAIN)
 
     assert found.code == 0
@@ -67,9 +83,10 @@ def test_the_last_line_tells_which_numbers_decided(specreg: Run) -> None:
     """
     The embedded heads are calibrated; where no head is asked, none is told of.
     """
-    assert specreg(*CHAIN).err.endswith("; heads: calibrated, calibrated numbers\n")
-    assert specreg(*CHAIN, "--schedule", "top-head").err.endswith("; heads: calibrated numbers\n")
-    assert "heads:" not in specreg(*CHAIN, "--fixed", "3").err
+    short = (*CHAIN[:-1], "2")
+    assert specreg(*short).err.endswith("; heads: calibrated, calibrated numbers\n")
+    assert specreg(*short, "--schedule", "top-head").err.endswith("; heads: calibrated numbers\n")
+    assert "heads:" not in specreg(*short, "--fixed", "3").err
 
 
 def test_a_seed_repeats_a_sample(specreg: Run) -> None:
@@ -88,12 +105,12 @@ def test_a_seed_repeats_a_sample(specreg: Run) -> None:
     [("--fixed", "3"), ("--length", "2"), ("--max-draft", "2", "--max-draft", "5"), ("--threshold", "0.9")],
     ids=["fixed", "two levels", "per edge", "threshold"],
 )
-def test_drafting_options_leave_greedy_text_alone(specreg: Run, options: tuple[str, ...]) -> None:
+def test_drafting_options_leave_greedy_text_alone(
+    specreg: Run, usual: dict[str, Any], options: tuple[str, ...]
+) -> None:
     """
     However drafting is set, the text stays the target's.
     """
-    usual = json.loads(specreg(*CHAIN, "--json").out)
-
     assert json.loads(specreg(*CHAIN, *options, "--json").out)["token_ids"] == usual["token_ids"]
 
 

@@ -33,21 +33,22 @@ def plain(model: PreTrainedModel, new_tokens: int = NEW) -> list[int]:
         *[(family, "captured") for family in FAMILIES if family not in {"cohere", "granite"}],
     ],
 )
-def test_three_levels_say_what_the_target_says(family: str, engine: Engine) -> None:
+def test_a_chain_says_what_the_target_says(family: str, engine: Engine) -> None:
     """
     With soft caps, scales and sliding windows too, tokens equal those of plain generate, and of one level.
     """
-    models = chain(family, noise=0.5 if family.startswith("gemma") else 0.03)
-    cascade = Cascade(models, [random_head(seed=1), random_head(seed=2)], engine=engine)
+    count = 3 if engine == "eager" else 2  # each level records graphs of its own, a second or two of them
+    models = chain(family, count, noise=0.5 if family.startswith("gemma") else 0.03)
+    cascade = Cascade(models, [random_head(seed=seed) for seed in range(1, count)], engine=engine)
 
     out = cascade.generate(PROMPT, max_new_tokens=NEW, max_draft=3)
 
     assert out.token_ids == plain(models[-1])
-    assert out.token_ids == cascade.part([2]).generate(PROMPT, max_new_tokens=NEW).token_ids
-    middle = out.levels[1]
-    assert middle.proposed is not None
-    assert middle.accepted is not None
-    assert 0 < middle.accepted < middle.proposed
+    assert out.token_ids == cascade.part([count - 1]).generate(PROMPT, max_new_tokens=NEW).token_ids
+    draft = out.levels[-2]
+    assert draft.proposed is not None
+    assert draft.accepted is not None
+    assert 0 < draft.accepted < draft.proposed
 
 
 @pytest.mark.parametrize(
@@ -63,9 +64,9 @@ def test_any_number_of_levels_and_any_schedule_say_the_same(count: int, engine: 
     cascade = Cascade(models, [random_head(seed=seed) for seed in range(count - 1)], engine=engine)
     headless = cascade.part(range(count), [None] * (count - 1))
 
-    assert headless.generate(PROMPT, max_new_tokens=NEW, max_draft=4).token_ids == expected
+    assert headless.generate(PROMPT, max_new_tokens=NEW, max_draft=3).token_ids == expected
     for schedule in SCHEDULES:
-        out = cascade.generate(PROMPT, max_new_tokens=NEW, max_draft=4, schedule=schedule)
+        out = cascade.generate(PROMPT, max_new_tokens=NEW, max_draft=3, schedule=schedule)
         assert out.token_ids == expected, schedule
 
 

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
 
 from registry.catalog import parse_catalog
 from registry.home import downloaded_lock_path
@@ -144,5 +146,7 @@ def machine(tmp_path: Path, hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> M
     monkeypatch.setenv("SPECREG_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(wire, "BACKOFF_S", (0.01, 0.01, 0.01))
     monkeypatch.setattr(fetching, "PAUSES_S", (0.01, 0.01))
+    soon = SimpleNamespace(sleep=lambda _: time.sleep(0.01))  # the client itself waits for a second
+    monkeypatch.setattr(file_download, "time", soon, raising=False)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1_000)  # resumed is what came in whole chunks
     return Machine(tmp_path, hub)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -13,7 +16,7 @@ import torch
 from heads.head import AcceptancePredictionHead
 from heads.training.examples import Examples
 from heads.training.features import Positions
-from heads.training.learning import HeadTraining, train_head
+from heads.training.learning import HeadTraining, Trained, train_head
 from heads.training.quality import area_under_curve
 from heads.training.storing import store_head
 from registry.errors import UsageError
@@ -31,6 +34,7 @@ def learnable(count: int, seed: int) -> Positions:
 
 
 TRAINING = HeadTraining(batch_size=100, epochs=4, learning_rate=1e-2)
+BOTH = learnable(3000, seed=1), learnable(100, seed=2)
 
 
 def test_training_learns_and_writes_the_published_layout(tmp_path: Path) -> None:
@@ -90,22 +94,31 @@ class Killed(Exception):  # noqa: N818 - what a kill looks like from within
     """The process ends here."""
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["separate", "shared"])
-@pytest.mark.parametrize("at", [13, 30, 60, 119, 120])
+@cache
+def whole_training(*, shared: bool) -> Trained:
+    """120 steps that nothing broke off; the log has a row for every second one."""
+    with TemporaryDirectory() as folder:
+        return train_head(*BOTH, training=replace(TRAINING, shared_block=shared), work=Path(folder))
+
+
+@pytest.mark.parametrize(
+    ("at", "shared"),
+    [(13, False), (30, False), (60, False), (119, False), (120, False), (61, True)],
+    ids=["13", "30", "60", "119", "120", "61 of a shared block"],
+)
 def test_a_training_that_was_broken_off_ends_with_the_same_bits(
     tmp_path: Path, at: int, shared: bool
 ) -> None:
     """
     Wherever it stops, at the end of an epoch too: the same weights, and the same log but for times.
     """
-    train, held_out = learnable(3000, seed=1), learnable(100, seed=2)
-    training = HeadTraining(batch_size=100, epochs=4, learning_rate=1e-2, shared_block=shared)
+    train, held_out = BOTH
+    training, whole = replace(TRAINING, shared_block=shared), whole_training(shared=shared)
 
     def until(done: int, _total: int) -> None:
         if done == at:
             raise Killed
 
-    whole = train_head(train, held_out, training=training, work=tmp_path / "whole")
     with pytest.raises(Killed):
         train_head(train, held_out, training=training, work=tmp_path / "broken", step=until)
     begun = list((tmp_path / "broken").glob("checkpoint-*"))
