@@ -17,7 +17,7 @@ from heads.engines.eager import EagerLevel
 from heads.engines.forward import Forward
 from heads.engines.proof import alike
 from heads.engines.recording import RecordingRefusedError, outside_inference, record
-from heads.engines.slots import Slots, slot_bytes
+from heads.engines.slots import Slots, makes_windows, slot_bytes
 from heads.level import Fed
 from heads.sending import sent
 from registry.errors import IncompatibleError
@@ -84,6 +84,7 @@ class CapturedLevel:
         require_eval(model, name)
         require_rollback(model, name)
         _require_one_place(model, name)
+        _require_windows(model, name)
         self._forward = Forward(model, name)
         if fused:
             self._forward.prepare_to_compile()
@@ -286,23 +287,34 @@ def _require_one_place(model: PreTrainedModel, name: str) -> None:
         )
 
 
+def _require_windows(model: PreTrainedModel, name: str) -> None:
+    """The proof's text is shorter than most windows: what the model does past them its code must tell."""
+    if not makes_windows(model):
+        raise _unfit(
+            name,
+            "windows of attention as their config declares them",
+            f"{type(model).__name__}, which looks back another way",
+        )
+
+
 @torch.inference_mode()
 def _prove_rows(level: CapturedLevel, plain: EagerLevel) -> None:
     """Hold rows of a text, and of what is fed after some of it was taken back, against those of the model by itself."""
     vocabulary = output_rows(level.model)
     text = [7 * (place + 1) % vocabulary for place in range(PROVED)]
-    shown = []
+    shown: list[tuple[Tensor, Tensor]] = []
     for one in (plain, level):
         one.begin(PROVED)
         try:
-            rows = one.feed(text, PROVED).logits.float().clone()
+            first = one.feed(text, PROVED).logits.float().clone()
             one.rollback(PROVED // 2)
-            shown.append(torch.cat((rows, one.feed(text[: PROVED // 2], PROVED // 2).logits.float())))
+            # each by itself: rows in order would make up for rows that are not
+            shown.append((first, one.feed(text[: PROVED // 2], PROVED // 2).logits.float()))
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise _unfit(level.name, "a model whose cache can be of a fixed size", str(error)) from error
         finally:
             one.end()
-    if not alike(*shown):
+    if not all(alike(*rows) for rows in zip(*shown, strict=True)):
         raise _unfit(level.name, "over a cache of fixed size, the rows the model gives by itself", "others")
 
 

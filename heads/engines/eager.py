@@ -28,7 +28,7 @@ class EagerLevel:
 
     Raises:
         RollbackError: the model's state cannot be taken back token by token.
-        IncompatibleError: it shows no last hidden state, or is in training mode.
+        IncompatibleError: it shows no last hidden state, counts positions otherwise, or is in training mode.
     """
 
     engine: Final = "eager"

@@ -1,31 +1,27 @@
 """A step of a model, recorded once and played again without the work that Python does around it.
 
-On a CUDA device the step becomes a CUDA graph; elsewhere its operators are recorded by torch's tracer, from a graph
-that holds operators alone: a step that looks at its own numbers, which no recording can follow, is refused. A
-recording does the same arithmetic as the step; `fused` has torch.compile make faster kernels first, which round
-differently.
+On a CUDA device the step becomes a CUDA graph; elsewhere its operators become a program of torch's that needs no
+Python: a step that looks at its own numbers, which no recording can follow, is refused. A recording does the same
+arithmetic as the step; `fused` has torch.compile make faster kernels first, which round differently.
 """
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FunctionType
 from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.overrides import TorchFunctionMode
+
+from heads.engines.operators import listened
 
 Shown = TypeVar("Shown", Tensor, tuple[Tensor, Tensor])
 
 REHEARSALS: Final = 2  # before a CUDA graph is captured: libraries set themselves up in the first calls
-UNSEEN: Final = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__})  # they read where no tracer looks
-SIZED_BY_NUMBERS: Final = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output})
 
 # torch's tracer wraps what all modules share, and one process captures one CUDA graph at a time
 _one_at_a_time = threading.Lock()
@@ -94,49 +90,26 @@ def _compiled(step: Callable[[Tensor], Shown]) -> Callable[[Tensor], Shown]:
 
 def _traced(step: Callable[[Tensor], Shown], example: Tensor) -> Callable[[Tensor], Shown]:
     """The step's operators, first as a graph, then as a program that needs no Python."""
+    graph = listened(step, example)
 
-    def alone(now: Tensor) -> Shown:  # make_fx counts the `self` of a method as an input
-        return step(now)
+    def alone(now: Tensor) -> Any:  # a function has its constants at hand, a module looks each of them up
+        return graph(now)
 
-    with _NothingRead():
-        graph = make_fx(alone)(example)
-    _require_fixed_sizes(graph)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
         )  # torch would rather have its compiler used, which takes a minute here
-        traced: Callable[[Tensor], Shown] = torch.jit.trace(graph, (example,), check_trace=False)
-    return traced
+        traced: Callable[[Tensor], Shown] = torch.jit.trace(alone, (example,), check_trace=False)
 
+    def play(now: Tensor) -> Shown:
+        before = torch._C._get_graph_executor_optimize()  # of this thread
+        torch._C._set_graph_executor_optimize(False)  # what torch would make of it takes longer than it saves
+        try:
+            return traced(now)
+        finally:
+            torch._C._set_graph_executor_optimize(before)
 
-class _NothingRead(TorchFunctionMode):
-    """Refuses what copies numbers out of a tensor without an operator: they would stand in the recording for good."""
-
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if func in UNSEEN:
-            raise RuntimeError(f"the step reads its own numbers, by {func.__name__}")
-        return func(*args, **(kwargs or {}))
-
-
-def _require_fixed_sizes(graph: GraphModule) -> None:
-    """What follows an operator whose result has as many rows as its numbers say was traced for one such size."""
-    for node in graph.graph.nodes:
-        if SIZED_BY_NUMBERS & set(getattr(node.target, "tags", ())) and not _by_place(node):
-            raise RuntimeError(f"the size of what {node.target} gives depends on numbers")
-
-
-def _by_place(node: Node) -> bool:
-    """Whether an operator only picks by places, of which there are always as many; truth values pick as they are."""
-    if node.target is not torch.ops.aten.index.Tensor or not isinstance(node.args[1], Sequence):
-        return False
-    places = [place.meta.get("tensor_meta") for place in node.args[1] if isinstance(place, Node)]
-    return all(place is not None and place.dtype not in (torch.bool, torch.uint8) for place in places)
+    return play
 
 
 def _cuda_graph(step: Callable[[Tensor], Shown], example: Tensor, pool: Any) -> Callable[[Tensor], Shown]:

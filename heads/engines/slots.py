@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from heads.anatomy import attention_windows
 from heads.engines.forward import Mask
 
 FULL, SLIDING = "full_attention", "sliding_attention"  # what transformers calls the two kinds of layers
+WINDOW_MASK = "create_sliding_window_causal_mask"
 
 
 class SlotLayer(StaticLayer):
@@ -103,6 +105,17 @@ class Slots:
         """What attention adds to its scores: given as truth values each layer would make this anew."""
         zeros = torch.zeros(seen.shape, dtype=self._dtype, device=seen.device)
         return zeros.masked_fill(~seen, -torch.inf)
+
+
+def makes_windows(model: PreTrainedModel) -> bool:
+    """Whether the model masks what its config declares out of reach; some declare windows that their code ignores.
+
+    The code of a family that has windows makes their mask by one function of transformers.
+    """
+    if not any(attention_windows(model)):
+        return True
+    files = {type(module).__module__ for module in model.modules()}
+    return any(hasattr(sys.modules.get(file), WINDOW_MASK) for file in files)
 
 
 def slot_bytes(model: PreTrainedModel, capacity: int) -> int:

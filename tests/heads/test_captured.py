@@ -270,14 +270,14 @@ def test_a_warm_cascade_records_nothing_more() -> None:
     """
     cascade = Cascade(chain("llama", 3), engine="captured")
     told: list[None] = []
-    cascade.warm_up(100, max_draft=4, told=lambda: told.append(None))
+    cascade.warm_up(100, max_draft=2, told=lambda: told.append(None))
 
     def recorded() -> int:
         boards = [board for level in cascade._levels for board in level._boards.values()]  # type: ignore[union-attr]
         return sum(len(board.graphs) for board in boards)
 
-    assert recorded() == len(told) == cascade.graphs_for(4)
-    cascade.generate(TEXT * 6, max_new_tokens=40, max_draft=4, schedule="fixed")
+    assert recorded() == len(told) == cascade.graphs_for(2)
+    cascade.generate(TEXT * 6, max_new_tokens=40, max_draft=2, schedule="fixed")
 
     assert recorded() == len(told)
 

@@ -35,8 +35,9 @@ def test_a_compiled_level_says_what_the_model_says() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_every_length_of_query_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Five lengths: more than torch compiles of one piece of code, each being compiled for two modes.
+    Three lengths, where torch compiles no piece of code more often than twice.
     """
+    monkeypatch.setattr("torch._dynamo.config.recompile_limit", 2)
     compile_ = torch.compile
     made: list[int] = []
 
@@ -49,11 +50,11 @@ def test_every_length_of_query_is_compiled(monkeypatch: pytest.MonkeyPatch) -> N
         "compile",
         lambda step, **options: compile_(step, backend=count, **options),
     )
-    level = CapturedLevel(tiny(num_hidden_layers=1), name="it", query_lengths=range(1, 6), fused=True)
+    level = CapturedLevel(tiny(num_hidden_layers=1), name="it", query_lengths=range(1, 4), fused=True)
     level.begin()
 
-    for length in range(1, 6):
+    for length in range(1, 4):
         level.feed([3] * length, 1)
 
     assert level.refusal is None
-    assert len(made) >= 5
+    assert len(made) >= 3

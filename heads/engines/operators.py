@@ -1,0 +1,107 @@
+"""The operators of a step, listened to while it runs: a graph without anything that Python did around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import getitem
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.fx import Graph, GraphModule, Node
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+UNSEEN: Final = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__})  # they read where no operator does
+LED_BY_NUMBERS: Final = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output})
+
+
+def listened(step: Callable[[Tensor], Any], example: Tensor) -> GraphModule:
+    """The operators that a step calls, from its input to what it gives; sizes are those of the example.
+
+    torch's own tracer asks of each operator what it would do for other sizes too, which takes many times as long.
+
+    Raises:
+        RuntimeError: The step reads its own numbers: they would stand in the graph for good.
+    """
+    listener = _Listener(example)
+    with _NothingRead(), listener:
+        shown = step(example)
+    listener.graph.output(listener.known(shown))
+    return GraphModule(listener.constants, listener.graph)
+
+
+class _Listener(TorchDispatchMode):
+    """Lets every operator do its work, and writes it down."""
+
+    def __init__(self, example: Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.graph = Graph()
+        self.constants: dict[str, Tensor] = {}
+        self._nodes = {id(example): self.graph.placeholder("given")}
+        self._kept = [example]  # a tensor that was let go of would lend its id to another
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        _require_followed(func, args)
+        known = self.known(args), self.known(dict(kwargs or {}))
+        shown = func(*args, **(kwargs or {}))
+        node = self.graph.call_function(func, *known)
+        if isinstance(shown, Tensor):
+            self._learn(shown, node)
+        else:
+            for place, one in enumerate(shown if isinstance(shown, (tuple, list)) else ()):
+                if isinstance(one, Tensor):
+                    self._learn(one, self.graph.call_function(getitem, (node, place)))
+        return shown
+
+    def known(self, values: Any) -> Any:
+        """The same values, with nodes in the place of tensors."""
+        return tree_map_only(Tensor, self._node, values)
+
+    def _node(self, tensor: Tensor) -> Node:
+        """What gave a tensor; one that was there before the step is a constant, found where it lies."""
+        if id(tensor) not in self._nodes:
+            name = f"constant_{len(self.constants)}"
+            self.constants[name] = tensor.detach()  # torch's tracer keeps none that asks for gradients
+            self._learn(tensor, self.graph.get_attr(name))
+        return self._nodes[id(tensor)]
+
+    def _learn(self, tensor: Tensor, node: Node) -> None:
+        self._nodes[id(tensor)] = node
+        self._kept.append(tensor)
+
+
+class _NothingRead(TorchFunctionMode):
+    """Refuses what copies numbers out of a tensor without an operator."""
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func in UNSEEN:
+            raise RuntimeError(f"the step reads its own numbers, by {func.__name__}")
+        return func(*args, **(kwargs or {}))
+
+
+def _require_followed(func: OpOverload, args: tuple[Any, ...]) -> None:
+    """Refuse an operator that tells Python a number, or gives as many rows as its numbers say."""
+    if LED_BY_NUMBERS & set(func.tags) and not _by_place(func, args):
+        raise RuntimeError(f"what {func} gives leaves the step, or has a size that depends on numbers")
+
+
+def _by_place(func: OpOverload, args: tuple[Any, ...]) -> bool:
+    """Whether an operator only picks by places, of which there are always as many; truth values pick as they are."""
+    return func is torch.ops.aten.index.Tensor and all(
+        place is None or place.dtype not in (torch.bool, torch.uint8) for place in args[1]
+    )

@@ -1,0 +1,64 @@
+"""Models that an engine would run wrongly: found out before they decode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from transformers import PreTrainedModel
+
+from heads.engines.captured import CapturedLevel
+from heads.engines.eager import EagerLevel
+from registry.errors import IncompatibleError
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 61,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.5,
+}
+
+
+def made(family: str, **options: Any) -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(**SIZES, **options)
+    model: PreTrainedModel = getattr(transformers, f"{family}ForCausalLM")(config)
+    model.eval()
+    return model
+
+
+def test_a_model_that_counts_from_its_padding_on_is_refused() -> None:
+    """
+    Its positions begin at 2; told that they begin at 0, as transformers' generate does, it says something else.
+    """
+    with pytest.raises(IncompatibleError, match="counts them otherwise") as caught:
+        EagerLevel(made("Roberta", is_decoder=True), name="it")
+
+    assert caught.value.field == "positions"
+
+
+def test_a_model_that_counts_what_its_cache_holds_is_not_captured() -> None:
+    """
+    A cache of fixed size counts nothing: the rows are right until something is fed after something else.
+    """
+    model = made("RoFormer", is_decoder=True)
+    EagerLevel(model, name="it")
+
+    with pytest.raises(IncompatibleError, match="the rows the model gives by itself"):
+        CapturedLevel(model, name="it")
+
+
+def test_a_window_that_the_code_ignores_is_not_captured() -> None:
+    """
+    The config says 3000 positions, far more than any proof reads; the model looks back to the first.
+    """
+    model = made("Moshi", num_key_value_heads=2, ffn_dim=32)
+    EagerLevel(model, name="it")
+
+    with pytest.raises(IncompatibleError, match="windows of attention"):
+        CapturedLevel(model, name="it")
