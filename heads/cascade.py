@@ -27,7 +27,16 @@ from heads.law import adjustments_of, rule_of
 from heads.level import Level
 from heads.prompt import Prompt, prompt_ids
 from heads.rounds import Rounds
-from heads.settings import PerEdgeFloat, PerEdgeInt, Settings, per_edge, read_settings
+from heads.settings import (
+    MAX_DRAFT,
+    MIN_DRAFT,
+    THRESHOLD,
+    PerEdgeFloat,
+    PerEdgeInt,
+    Settings,
+    per_edge,
+    read_settings,
+)
 from heads.stopping import Ending, FinishReason
 from heads.streaming import Stream, Streamer
 from registry.errors import GenerationError, IncompatibleError
@@ -145,7 +154,7 @@ class Cascade:
         return advised
 
     def warm_up(
-        self, positions: int, *, max_draft: PerEdgeInt = 8, told: Callable[[], None] = lambda: None
+        self, positions: int, *, max_draft: PerEdgeInt = MAX_DRAFT, told: Callable[[], None] = lambda: None
     ) -> None:
         """Record ahead what a text of so many positions needs, prompt included; nothing for models run eagerly.
 
@@ -162,7 +171,7 @@ class Cascade:
                     most = per_edge("max_draft", max_draft, len(self.heads), int)[index - 1] if index else 0
                     adviser.warm_up(most + 1, self.models[index].dtype)
 
-    def graphs_for(self, max_draft: PerEdgeInt = 8) -> int:
+    def graphs_for(self, max_draft: PerEdgeInt = MAX_DRAFT) -> int:
         """How many graphs `warm_up` plays through."""
         return sum(len(level.padded(lengths)) for level, lengths in self._recorded(max_draft))
 
@@ -179,9 +188,9 @@ class Cascade:
         seed: int = 0,
         shared_noise: bool = False,
         schedule: str = "heads",
-        min_draft: PerEdgeInt = 1,
-        max_draft: PerEdgeInt = 8,
-        threshold: PerEdgeFloat = 0.5,
+        min_draft: PerEdgeInt = MIN_DRAFT,
+        max_draft: PerEdgeInt = MAX_DRAFT,
+        threshold: PerEdgeFloat = THRESHOLD,
         stop: str | Sequence[str] | None = None,
         eos_token_id: int | Sequence[int] | None = None,
         generation_config: GenerationConfig | None = None,

@@ -21,7 +21,7 @@ from heads.memory import Memory
 from heads.models import load_registered_model, load_registered_tokenizer, require_loadable
 from heads.placement import SHORTEST, Placement, chain_memory, require_room, spread_placement
 from heads.prompt import Prompt, prompt_ids
-from heads.settings import PerEdgeInt
+from heads.settings import MAX_DRAFT, PerEdgeInt
 from registry.errors import CheckpointError, NotInstalledError, UsageError
 from registry.files.filenames import CALIBRATION, CONFIG, WEIGHTS
 from registry.records import Head
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from registry.pipeline import Pipeline
     from registry.shelf import Shelf
 
-MAX_DRAFT = 8  # what `generate` drafts at most where nobody says
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

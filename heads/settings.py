@@ -12,6 +12,9 @@ from registry.errors import GenerationError
 MAX_SEED: Final = 2**63 - 1
 
 SCHEDULES: Final = ("heads", "fixed", "heuristic", "top-head")
+MIN_DRAFT: Final = 1  # where nobody says
+MAX_DRAFT: Final = 8
+THRESHOLD: Final = 0.5
 FIXED: Final = 1.0  # the threshold at which no head is asked
 
 PerEdgeInt = int | Sequence[int]

@@ -60,6 +60,25 @@ def with_loading(command: Command) -> Command:
     return command
 
 
+def with_law(command: Command) -> Command:
+    """`--temperature`, `--top-k` and `--top-p`: how texts are drawn."""
+    for option in (
+        click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True),
+        click.option(
+            "--top-k", type=click.IntRange(min=0), default=0, show_default=True, help="0 keeps all tokens."
+        ),
+        click.option(
+            "--temperature",
+            type=click.FloatRange(min=0),
+            default=0.0,
+            show_default=True,
+            help="0 is greedy.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def with_room(command: Command) -> Command:
     """`--device-map` and `--max-length`: where a large target lies, and how long a text there must be room for."""
     for option in (

@@ -1,0 +1,80 @@
+"""What would make a plan surer, or better: to measure, to download, to train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from registry.compat import judge_edge, pair_of
+from registry.planning.closed import fastest
+from registry.planning.estimate import Estimate, Estimator
+from registry.records import Catalog, Head
+
+WORTH: Final = 1.03  # times as fast as the best chain there is
+
+
+def next_steps(estimate: Estimate, *, installed: bool) -> tuple[str, ...]:
+    """Commands that come before this chain can be trusted and used, in their order."""
+    models = estimate.models
+    steps = []
+    if not installed:
+        steps.append(f"specreg download {chosen(models)} --models" if len(models) > 1 else _alone(models[0]))
+    if not estimate.measured:
+        steps.append(f"specreg measure {' '.join(models)}")
+    return tuple(steps)
+
+
+def chosen(models: Sequence[str]) -> str:
+    """Source, target and the options that name exactly this chain."""
+    between = "".join(f" --via {model}" for model in models[1:-1])
+    return f"{models[0]} {models[-1]} --length {len(models)}{between}"
+
+
+def worth_training(
+    catalog: Catalog, estimator: Estimator, target: str, *, best: Estimate | None
+) -> str | None:
+    """The command for the head that would join a model to the target directly, where that should pay."""
+    if best is None:
+        return None
+    whole = estimator.seconds(target, as_target=True)
+    found: list[tuple[float, str, float]] = []
+    for source in _unjoined(catalog, target):
+        seconds, share = (
+            estimator.seconds(source, as_target=False),
+            estimator.rough_acceptance(source, target),
+        )
+        if whole is None or seconds is None or share is None or seconds >= whole:
+            continue
+        found.append((float(fastest(np.array([[seconds, whole]]), np.array([[share]]))[0]), source, share))
+    if not found or whole is None:
+        return None
+    per_token, source, share = min(found)
+    if WORTH * per_token > best.seconds_per_token:
+        return None
+    return (
+        f"specreg train {source} {target} --prompts FILE --run NAME --out FOLDER"
+        f"  # {whole / per_token:.2f} times as fast as {target} alone, if {share:.2f} of its tokens are accepted"
+    )
+
+
+def _unjoined(catalog: Catalog, target: str) -> Iterator[str]:
+    """Smaller models of the same tokenizer without a head to the target."""
+    joined = {head.source for head in catalog.heads if head.target == target}
+    whole = catalog.models[target]
+    for name, model in catalog.models.items():
+        if name in joined or name == target or (model.parameters or 0) >= (whole.parameters or 0):
+            continue
+        if model.tokenizer is None or model.tokenizer != whole.tokenizer:
+            continue
+        head = Head.model_construct(source=name, target=target, run="none", from_="none")
+        findings = judge_edge(head, pair_of(model, whole, catalog.tokenizers))
+        if all(one.status != "fail" for one in findings):
+            yield name
+
+
+def _alone(model: str) -> str:
+    return (
+        f"hf download the files of {model}, then specreg download with a chain that ends at it and --models"
+    )

@@ -1,0 +1,85 @@
+"""What a chain's steps take, as the models of its speed count them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from registry.planning.timing import EdgeTimes, ForwardTimes
+
+LONGEST_QUERY: Final = 32  # tokens of the longest query that is looked up
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainCosts:
+    """Seconds of everything a chain does, smallest model first.
+
+    forwards: Of each level, by the number of tokens it is fed; the first entry, of no token, is 0.
+    draw: Of a token drawn at the lowest level, besides its forward.
+    verify: Of each level above the lowest, besides its forward: rows, verdict, bookkeeping.
+    heads: Of each edge, one question to its head.
+    prompt: Of each level, a token of the prompt; the first forward reads it.
+    """
+
+    forwards: tuple[tuple[float, ...], ...]
+    draw: float = 0.0
+    verify: tuple[float, ...] = ()
+    heads: tuple[float, ...] = ()
+    prompt: tuple[float, ...] = field(default=())
+
+    @classmethod
+    def flat(cls, *seconds: float) -> ChainCosts:
+        """Forwards that take the same for any number of tokens, and nothing besides them."""
+        edges = len(seconds) - 1
+        return cls(
+            forwards=tuple((0.0, *(one,) * LONGEST_QUERY) for one in seconds),
+            verify=(0.0,) * edges,
+            heads=(0.0,) * edges,
+            prompt=(0.0,) * len(seconds),
+        )
+
+    @classmethod
+    def measured(
+        cls,
+        models: Sequence[ForwardTimes],
+        edges: Sequence[EdgeTimes],
+        *,
+        greedy: bool,
+        cached: int,
+        prompt_tokens: int = 32,
+    ) -> ChainCosts:
+        """From what was measured of a chain's models and its edges.
+
+        Args:
+            models: Smallest first; the last one as the target.
+            edges: Smallest first.
+            greedy: Whether tokens are the likeliest, or drawn.
+            cached: Positions of the cache, in the middle of the text.
+            prompt_tokens: How long a prompt is about.
+        """
+        law = "greedy" if greedy else "sampled"
+        queries = range(1, LONGEST_QUERY + 1)
+        return cls(
+            forwards=tuple((0.0, *(one.seconds(query, cached) for query in queries)) for one in models),
+            draw=models[0].outside[law],
+            verify=tuple(edge.verify[law] for edge in edges),
+            heads=tuple(edge.head for edge in edges),
+            prompt=tuple(one.seconds(prompt_tokens) / prompt_tokens for one in models),
+        )
+
+    def forward(self, level: int, query: int) -> float:
+        """One forward of a level."""
+        table = self.forwards[level]
+        return table[query] if query < len(table) else table[-1] * query / (len(table) - 1)
+
+    def part(self, places: Sequence[int]) -> ChainCosts:
+        """The same of a chain of neighbours among its models."""
+        first, last = places[0], places[-1]
+        return ChainCosts(
+            forwards=self.forwards[first : last + 1],
+            draw=self.draw,
+            verify=self.verify[first:last],
+            heads=self.heads[first:last],
+            prompt=self.prompt[first : last + 1],
+        )

@@ -1,0 +1,278 @@
+"""How fast one chain is going to be, from what was measured of it, and from what must be assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, Literal
+
+from registry.planning.assumed import ITEM_BYTES, AssumedTimes, assumed_acceptance
+from registry.planning.choosing import Choice, best_lengths
+from registry.planning.costs import ChainCosts
+from registry.planning.expected import best_fixed, seconds_per_token
+from registry.planning.law import Law
+from registry.planning.lengths import DraftLengths
+from registry.planning.measured import Measured, edge_subject
+from registry.planning.replay import Replay
+from registry.planning.timing import EdgeTimes, ForwardTime, ForwardTimes
+from registry.planning.trace import EdgeTrace
+from registry.records import Model
+
+Basis = Literal["measured", "recorded", "assumed"]
+Known = tuple[float, Basis]
+Recorded = Callable[[str], float | None]
+"""Of a head, by its name, the share of drafted tokens that its own evaluation says is accepted at temperature 1."""
+
+MIDDLE: Final = 128  # positions in the cache, where nobody says
+HALF: Final = "bfloat16"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """One chain's prediction.
+
+    `forwards` says of each model, `acceptance` of each edge, where the numbers come from. `fixed_seconds_per_token` is
+    that of the best fixed lengths.
+    """
+
+    models: tuple[str, ...]
+    heads: tuple[str, ...]
+    seconds_per_token: float
+    fixed_seconds_per_token: float
+    lengths: DraftLengths
+    forwards: dict[str, Basis]
+    acceptance: dict[str, Known]
+    replayed: bool
+
+    @property
+    def measured(self) -> bool:
+        """Whether nothing is assumed."""
+        every = [*self.forwards.values(), *(basis for _, basis in self.acceptance.values())]
+        return all(basis == "measured" for basis in every)
+
+
+class Estimator:
+    """What is known of one setup and one law, and what is assumed for the rest.
+
+    Args:
+        models: The catalog's.
+        measured: Of the setup.
+        law: How texts are drawn.
+        dtype: Of models that were not measured; that of the setup, or bfloat16, when None.
+        cached: Positions in the cache, half way through a text, that forwards are looked up at.
+        recorded: Tells what evaluations say.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        measured: Measured,
+        law: Law,
+        *,
+        dtype: str | None = None,
+        cached: int = MIDDLE,
+        recorded: Recorded = lambda _: None,
+    ) -> None:
+        self._models, self._measured, self._law, self._recorded = models, measured, law, recorded
+        self._cached = cached
+        self._kind = "greedy" if law.greedy else "sampled"
+        named = dtype or (measured.setup.dtype if measured.setup is not None else HALF)
+        self._item_bytes = ITEM_BYTES.get(named, ITEM_BYTES[HALF])
+        self._times: dict[tuple[str, bool], tuple[ForwardTimes, Basis] | None] = {}
+        self._assumed = self._fitted()
+
+    @property
+    def assumed_times(self) -> AssumedTimes:
+        """By which the forwards of models that were not measured are told."""
+        return self._assumed
+
+    def weight_bytes(self, model: str) -> int | None:
+        """Of a model's weights; None where the catalog does not say how many there are."""
+        count = self._models[model].parameters
+        return None if count is None else count * self._item_bytes
+
+    def seconds(self, model: str, *, as_target: bool) -> float | None:
+        """One token through one model; None where it was not measured and its size is not known."""
+        found = self._times_of(model, as_target=as_target)
+        return None if found is None else found[0].seconds(1, self._cached) + found[0].outside[self._kind]
+
+    def rough_acceptance(self, source: str, target: str) -> float | None:
+        """Of an edge, without looking at files; None where sizes are not known."""
+        trace = self._measured.trace(source, target, target, self._law)
+        if trace is not None:
+            return min(trace.acceptance, 0.999)
+        sizes = self._models[source].parameters, self._models[target].parameters
+        return None if None in sizes else assumed_acceptance(sizes[0] or 1, sizes[1] or 1)
+
+    def knows(self, models: Sequence[str]) -> bool:
+        """Whether a chain can be replayed: every model and every edge was measured."""
+        last = len(models) - 1
+        return self._measured.traces(models, self._law) is not None and all(
+            self._measured.forwards(model, as_target=place == last) is not None
+            for place, model in enumerate(models)
+        )
+
+    def estimate(self, models: Sequence[str], heads: Sequence[str]) -> Estimate | None:
+        """A chain with the lengths that suit it best; None where a model's size is not known.
+
+        Args:
+            models: Smallest first.
+            heads: One per edge, by name.
+        """
+        found = self._costs(models)
+        if found is None:
+            return None
+        costs, forwards = found
+        traces = self._traces(models, heads)
+        acceptance = self._acceptance(models, heads, traces)
+        if acceptance is None:
+            return None
+        fixed = best_fixed(costs, [share for share, _ in acceptance.values()])
+        lengths, seconds, of_fixed = fixed.lengths, fixed.seconds_per_token, fixed.seconds_per_token
+        replayed = bool(traces)
+        if traces:
+            chosen = best_lengths(self.replay_of(costs, traces), fixed.lengths)
+            lengths, seconds = chosen.best.lengths, chosen.best.seconds_per_token
+            of_fixed = chosen.fixed.seconds_per_token
+        return Estimate(
+            models=tuple(models),
+            heads=tuple(heads),
+            seconds_per_token=seconds,
+            fixed_seconds_per_token=of_fixed,
+            lengths=lengths,
+            forwards=forwards,
+            acceptance=acceptance,
+            replayed=replayed,
+        )
+
+    def tried(self, models: Sequence[str], heads: Sequence[str]) -> tuple[Choice, ...]:
+        """Lengths of a measured chain that were played along its texts, the fastest first; none where it was not."""
+        found, traces = self._costs(models), self._traces(models, heads)
+        if found is None or not traces or "assumed" in found[1].values():
+            return ()
+        first = best_fixed(found[0], [trace.acceptance for trace in traces])
+        return best_lengths(self.replay_of(found[0], traces), first.lengths).tried
+
+    def played(self, models: Sequence[str], heads: Sequence[str], lengths: DraftLengths) -> Choice | None:
+        """A measured chain with given lengths, along its texts; None where anything of it was not measured.
+
+        Args:
+            models: Smallest first; two at least.
+            heads: One per edge, by name; '' for none.
+            lengths: One per edge.
+        """
+        found, traces = self._costs(models), self._traces(models, heads)
+        if found is None or not traces or "assumed" in found[1].values():
+            return None
+        return Choice(lengths=lengths, replayed=self.replay_of(found[0], traces).run(lengths))
+
+    def speed(
+        self,
+        models: Sequence[str],
+        heads: Sequence[str],
+        lengths: DraftLengths,
+        *,
+        prompt_tokens: float,
+        new_tokens: int,
+    ) -> float | None:
+        """Tokens per second over a whole text, its prompt read too; None where anything was not measured."""
+        found = self._costs(models)
+        if found is None or "assumed" in found[1].values():
+            return None
+        costs = found[0]
+        if len(models) == 1:
+            per_token = seconds_per_token(costs, (), ())
+        else:
+            choice = self.played(models, heads, lengths)
+            if choice is None:
+                return None
+            per_token = choice.seconds_per_token
+        return new_tokens / (new_tokens * per_token + prompt_tokens * sum(costs.prompt))
+
+    def replay_of(self, costs: ChainCosts, traces: Sequence[EdgeTrace]) -> Replay:
+        """The chain along its texts."""
+        setup = self._measured.setup
+        return Replay(costs, traces, ahead=setup is not None and setup.device != "cpu")
+
+    def _fitted(self) -> AssumedTimes:
+        """Times by size, by what was measured of this setup."""
+        points = []
+        for name, model in self._models.items():
+            known = self._measured.forwards(name, as_target=False)
+            if known is not None and model.parameters is not None:
+                points.append((model.parameters * self._item_bytes, known.seconds(1, self._cached)))
+        return AssumedTimes.from_measured(points)
+
+    def _times_of(self, model: str, *, as_target: bool) -> tuple[ForwardTimes, Basis] | None:
+        place = (model, as_target)
+        if place not in self._times:
+            known = self._measured.forwards(model, as_target=as_target)
+            size = self.weight_bytes(model)
+            if known is not None:
+                self._times[place] = known, "measured"
+            elif size is not None:
+                self._times[place] = _by_size(model, self._assumed.seconds(size)), "assumed"
+            else:
+                self._times[place] = None
+        return self._times[place]
+
+    def _costs(self, models: Sequence[str]) -> tuple[ChainCosts, dict[str, Basis]] | None:
+        found = [
+            self._times_of(model, as_target=place == len(models) - 1) for place, model in enumerate(models)
+        ]
+        known = [one for one in found if one is not None]
+        if len(known) < len(models):
+            return None
+        edges = [
+            self._measured.rounds(source, target) or _no_time(source, target)
+            for source, target in pairwise(models)
+        ]
+        costs = ChainCosts.measured(
+            [times for times, _ in known], edges, greedy=self._law.greedy, cached=self._cached
+        )
+        return costs, {model: basis for model, (_, basis) in zip(models, known, strict=True)}
+
+    def _traces(self, models: Sequence[str], heads: Sequence[str]) -> list[EdgeTrace]:
+        """The chain's traces; of another head's answers nothing is known."""
+        if len(models) == 1:
+            return []
+        found = self._measured.traces(models, self._law)
+        if found is None:
+            return []
+        return [
+            trace if trace.head_name == head else trace.without_head()
+            for trace, head in zip(found, heads, strict=True)
+        ]
+
+    def _acceptance(
+        self, models: Sequence[str], heads: Sequence[str], traces: Sequence[EdgeTrace]
+    ) -> dict[str, Known] | None:
+        """Of each edge, with where it comes from."""
+        found: dict[str, Known] = {}
+        for place, ((source, target), head) in enumerate(zip(pairwise(models), heads, strict=True)):
+            known = self._one_acceptance(source, target, head, traces[place] if traces else None)
+            if known is None:
+                return None
+            found[edge_subject(source, target)] = known
+        return found
+
+    def _one_acceptance(self, source: str, target: str, head: str, trace: EdgeTrace | None) -> Known | None:
+        trace = trace or self._measured.trace(source, target, target, self._law)
+        if trace is not None:
+            return trace.acceptance, "measured"
+        recorded = self._recorded(head)
+        if recorded is not None:
+            return recorded, "recorded"
+        rough = self.rough_acceptance(source, target)
+        return None if rough is None else (rough, "assumed")
+
+
+def _by_size(model: str, seconds: float) -> ForwardTimes:
+    """A forward that takes the same for any short query."""
+    times = tuple(ForwardTime(query=query, cached=MIDDLE, seconds=seconds) for query in (1, 32))
+    return ForwardTimes(model=model, times=times, outside={"greedy": 0.0, "sampled": 0.0})
+
+
+def _no_time(source: str, target: str) -> EdgeTimes:
+    return EdgeTimes(source=source, target=target, verify={"greedy": 0.0, "sampled": 0.0})

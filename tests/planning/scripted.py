@@ -1,0 +1,58 @@
+"""Levels that say what they were told to, whatever they read: the real rounds over them can be foretold exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from heads.level import Fed
+
+VOCABULARY = 4
+
+
+class ScriptedLevel:
+    """Says `said[t]` at place t of the text, and shows the place as its hidden state."""
+
+    def __init__(self, name: str, said: Sequence[int]) -> None:
+        self.name = name
+        self.length = 0
+        self.forwards = 0
+        self.seconds = 0.0
+        self.queries: list[int] = []
+        self._said = said
+
+    def begin(self, positions: int = 0) -> None:
+        """Nothing is kept."""
+        del positions
+
+    def feed(self, token_ids: Sequence[int] | Tensor, rows: int) -> Fed:
+        """Position p, the prompt's one token being 0, is followed by what is said at place p."""
+        self.length += len(token_ids)
+        self.forwards += 1
+        self.queries.append(len(token_ids))
+        places = torch.arange(self.length - rows, self.length)
+        logits = torch.full((rows, VOCABULARY), -10.0)
+        for row, place in enumerate(places.tolist()):
+            logits[row, self._said[place]] = 10.0
+        return Fed(logits=logits, hidden=places[:, None].float() - 1)
+
+    def rollback(self, length: int) -> None:
+        """Forget."""
+        self.length = min(self.length, length)
+
+
+class ScriptedHead:
+    """Says `numbers[t]` about the token at place t."""
+
+    def __init__(self, numbers: Sequence[float]) -> None:
+        self._numbers = numbers
+        self.questions = 0
+
+    def acceptance(self, hidden: Tensor) -> Tensor:
+        """(n, 1) -> (n,)."""
+        self.questions += 1
+        return torch.tensor(
+            [self._numbers[int(place)] if place >= 0 else 0.5 for place in hidden[:, 0].tolist()]
+        )

@@ -1,0 +1,286 @@
+"""Plans: which chains, in which order, on what grounds."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+import pytest
+
+from registry.lock import Lock
+from registry.planning.assumed import AssumedTimes, assumed_acceptance
+from registry.planning.known import known_here
+from registry.planning.law import Law
+from registry.planning.measured import Measured
+from registry.planning.measurement import Measurement
+from registry.planning.plan import Plan, plan
+from registry.records import Catalog, Head, Model, Source, TokenizerFamily
+from registry.shelf import Shelf
+from tests.planning.measurements import HERE, edged, fingerprinted, timed
+
+SIZES = {"small": 500_000_000, "middle": 2_000_000_000, "large": 16_000_000_000}
+
+
+def shelf_of(sizes: dict[str, int | None], edges: list[tuple[str, str]]) -> Shelf:
+    """Models of one tokenizer and heads between them; nothing of it is on this machine."""
+    catalog = Catalog(
+        sources={"hub": Source(hub="someone/heads", revision="main")},
+        tokenizers={"one": TokenizerFamily(vocab_size=1000)},
+        models={
+            name: Model(alias=name, hub=f"someone/{name}", vocab_size=1000, tokenizer="one", parameters=size)
+            for name, size in sizes.items()
+        },
+        heads=tuple(
+            Head.model_validate({"source": source, "target": target, "run": "r", "from": "hub"})
+            for source, target in edges
+        ),
+    )
+    return Shelf(catalog, Lock.model_construct(version=1, heads={}, models={}))
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    """Three sizes, and every head between neighbours."""
+    return shelf_of(dict(SIZES), [("small", "middle"), ("middle", "large")])
+
+
+def planned(shelf: Shelf, target: str, known: list[Measurement] | None = None, **options: Any) -> Plan:
+    """A greedy plan."""
+    measured = Measured(HERE if known else None, known or [], fingerprinted)
+    return plan(shelf, target, measured=measured, law=Law(), **options)
+
+
+def chains(found: Plan) -> list[tuple[str, ...]]:
+    """Their models, best first."""
+    return [one.estimate.models for one in found.chains]
+
+
+def test_every_chain_that_ends_there_is_planned(shelf: Shelf) -> None:
+    """
+    A target with two models below it has three ways to decode, itself alone among them.
+    """
+    found = planned(shelf, "large")
+
+    assert sorted(chains(found)) == [("large",), ("middle", "large"), ("small", "middle", "large")]
+    assert found.considered == 3
+
+
+def test_only_chains_from_the_source_and_the_target_alone(shelf: Shelf) -> None:
+    """
+    A source leaves its own chains, and the target to compare with.
+    """
+    assert sorted(chains(planned(shelf, "large", source="middle"))) == [("large",), ("middle", "large")]
+
+
+def test_best_first_with_the_target_alone_at_its_place(shelf: Shelf) -> None:
+    """
+    The order is that of predicted tokens per second, and a speed-up of 1 is the target's.
+    """
+    found = planned(shelf, "large")
+
+    speeds = [one.tokens_per_second for one in found.chains]
+    assert speeds == sorted(speeds, reverse=True)
+    assert [one.speedup for one in found.chains if one.estimate.models == ("large",)] == [1.0]
+
+
+def test_the_target_alone_is_told_beyond_the_top(shelf: Shelf) -> None:
+    """
+    With one chain asked for, the best and the target alone are told.
+    """
+    assert chains(planned(shelf, "large", top=1))[-1] == ("large",)
+    assert len(chains(planned(shelf, "large", top=1))) == 2
+
+
+def test_memory_leaves_out_what_does_not_fit(shelf: Shelf) -> None:
+    """
+    Weights of every model count, in the dtype they are run in, and a tenth more.
+    """
+    found = planned(shelf, "large", memory_bytes=40_000_000_000)
+
+    # 2 bytes each: 37.0 GB with all three, 36.0 with two, times 1.1
+    assert chains(found) == [("middle", "large"), ("large",)]
+    assert found.too_large == 1
+
+
+def test_a_model_of_unknown_size_is_counted_and_left_out() -> None:
+    """
+    Where the catalog does not tell a size and nothing was measured, nothing is made up.
+    """
+    found = planned(shelf_of({"a": None, "b": 10**9}, [("a", "b")]), "b")
+
+    assert chains(found) == [("b",)]
+    assert found.unknown == 1
+
+
+def test_an_edge_that_does_not_fit_is_no_way() -> None:
+    """
+    Models of two tokenizers are never planned together.
+    """
+    shelf = shelf_of({"a": 10**8, "b": 10**9}, [("a", "b")])
+    other = shelf.catalog.models["a"].model_copy(update={"tokenizer": "two"})
+    catalog = shelf.catalog.model_copy(
+        update={
+            "models": {**shelf.catalog.models, "a": other},
+            "tokenizers": {**shelf.catalog.tokenizers, "two": TokenizerFamily(vocab_size=900)},
+        }
+    )
+
+    assert chains(planned(Shelf(catalog, shelf.lock), "b")) == [("b",)]
+
+
+def test_what_was_measured_counts(shelf: Shelf) -> None:
+    """
+    A middle model nearly as dear as its target loses, where sizes alone would have praised it.
+    """
+    known = [
+        *timed("small", 0.001),
+        *timed("middle", 0.009),
+        *timed("large", 0.010),
+        *edged("small", "middle", 0.8, text_of="large"),
+        *edged("middle", "large", 0.9),
+    ]
+
+    found = planned(shelf, "large", known)
+
+    assert chains(found).index(("large",)) < chains(found).index(("middle", "large"))
+    assert all(one.estimate.measured for one in found.chains)
+
+
+def test_another_setup_and_other_checkpoints_say_nothing(shelf: Shelf) -> None:
+    """
+    Measurements of another device, or of files that have changed, are as good as none.
+    """
+    elsewhere = HERE.model_copy(update={"processor": "another"})
+    known = [*timed("large", 5.0, setup=elsewhere), *timed("middle", 5.0, fingerprint="changed")]
+
+    bases = {
+        basis for one in planned(shelf, "large", known).chains for basis in one.estimate.forwards.values()
+    }
+
+    assert bases == {"assumed"}
+
+
+def test_thresholds_come_from_what_heads_were_heard_to_say(shelf: Shelf) -> None:
+    """
+    A head that tells kept from refused tokens gets a threshold below 1, and beats the best fixed length.
+    """
+    head = "middle--to--large/r"
+    known = [
+        *timed("middle", 0.001),
+        *timed("large", 0.010),
+        *edged("middle", "large", 0.7, head=head),
+    ]
+
+    best = planned(shelf, "large", known, source="middle").chains[0].estimate
+
+    assert best.lengths.threshold[0] < 1
+    assert best.seconds_per_token < 0.97 * best.fixed_seconds_per_token
+
+
+def test_another_heads_answers_are_not_taken_for_this_ones(shelf: Shelf) -> None:
+    """
+    Where the trace heard another run of the head, only fixed lengths are planned.
+    """
+    known = [
+        *timed("middle", 0.001),
+        *timed("large", 0.010),
+        *edged("middle", "large", 0.7, head="middle--to--large/other"),
+    ]
+
+    best = planned(shelf, "large", known, source="middle").chains[0].estimate
+
+    assert best.lengths.threshold == (1.0,)
+
+
+def test_a_missing_edge_that_would_pay_is_named() -> None:
+    """
+    Where only a costly detour leads to the target, the plan says what head to train.
+    """
+    shelf = shelf_of(
+        {"tiny": 100_000_000, "half": 8_000_000_000, "whole": 16_000_000_000},
+        [("tiny", "half"), ("half", "whole")],
+    )
+
+    assert str(planned(shelf, "whole").train).startswith("specreg train tiny whole ")
+
+
+def test_the_document_has_what_was_promised(shelf: Shelf) -> None:
+    """
+    `--json` tells target, device and chains, whose settings are options of `generate` and nothing else.
+    """
+    document = planned(shelf, "large").to_json()
+
+    assert {"target", "device", "chains"} <= document.keys()
+    for chain in document["chains"]:
+        assert {
+            "models",
+            "predicted_tokens_per_second",
+            "predicted_speedup",
+            "settings",
+            "basis",
+        } <= chain.keys()
+        assert chain["settings"].keys() <= {"min_draft", "max_draft", "threshold"}
+
+
+def test_a_thousand_models_are_planned_within_a_second() -> None:
+    """
+    1,000 models and 10,000 heads: every chain of at most four models that ends at the largest.
+    """
+    chance = random.Random(0)  # noqa: S311 - a catalog to plan over
+    names = [f"m{number}" for number in range(1000)]
+    sizes: dict[str, int | None] = {name: round(10 ** (7 + 4 * at / 1000)) for at, name in enumerate(names)}
+    edges: set[tuple[str, str]] = set()
+    while len(edges) < 10_000:
+        below, above = sorted(chance.sample(range(1000), 2))
+        edges.add((names[below], names[above]))
+    shelf = shelf_of(sizes, sorted(edges))
+
+    began = time.perf_counter()
+    found = planned(shelf, "m999")
+    seconds = time.perf_counter() - began
+
+    assert found.considered > 1000
+    assert found.complete
+    assert seconds < 1
+
+
+def test_of_several_setups_the_one_that_knows_the_target_is_taken(shelf: Shelf) -> None:
+    """
+    A plan is for one setup: the one in which the target was measured, of this machine and as asked.
+    """
+    other = HERE.model_copy(update={"engine": "captured"})
+    known = [*timed("small", 0.1, setup=other), *timed("large", 0.1)]
+
+    assert known_here(shelf, known, subjects=["large"]).setup == HERE
+    assert known_here(shelf, known, subjects=["large"], engine="captured").setup == other
+    assert known_here(shelf, known, subjects=["large"], device="cuda").setup is None
+
+
+def test_another_machines_measurements_are_not_ours(shelf: Shelf) -> None:
+    """
+    A team's store holds measurements of many machines; a plan takes those of this one.
+    """
+    theirs = HERE.model_copy(update={"host": "elsewhere"})
+
+    assert known_here(shelf, timed("large", 0.1, setup=theirs)).setup is None
+
+
+def test_assumed_times_lie_on_the_line_of_what_was_measured() -> None:
+    """
+    Two measured models fix the launch and the rate by which a third is told.
+    """
+    line = AssumedTimes.from_measured([(1000, 0.003), (3000, 0.005)])
+
+    assert line.seconds(2000) == pytest.approx(0.004)
+    assert AssumedTimes.from_measured([(1000, 0.002)]).seconds(2000) == pytest.approx(0.004)
+
+
+def test_the_further_apart_the_less_is_kept() -> None:
+    """
+    Assumed acceptance falls with the ratio of sizes, and stays a probability.
+    """
+    shares = [assumed_acceptance(10**9, 10**9 * ratio) for ratio in (1, 2, 8, 64, 10**9)]
+
+    assert shares == sorted(shares, reverse=True)
+    assert all(0 < share < 1 for share in shares)

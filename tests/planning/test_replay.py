@@ -1,0 +1,175 @@
+"""What is replayed is what decoding does: the very rounds, on scripted levels and on the embedded family."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heads.edge import Edge
+from heads.rounds import Rounds
+from heads.sampling import Greedy
+from registry.planning.costs import ChainCosts
+from registry.planning.lengths import DraftLengths
+from registry.planning.replay import Replay, Replayed
+from registry.planning.trace import EdgeTrace, TextTrace
+from tests.planning.scripted import ScriptedHead, ScriptedLevel
+
+TOKENS = 12
+PAST = 12  # places that are proposed past the end
+COSTS = (1.0, 10.0, 100.0, 1000.0)
+
+
+def edge_trace(said: list[int], above: list[int], numbers: list[float] | None) -> EdgeTrace:
+    """The trace of an edge whose two levels say these tokens."""
+    kept = tuple(float(one == other) for one, other in zip(said[:TOKENS], above[:TOKENS], strict=True))
+    foreseen = tuple(numbers[:TOKENS]) if numbers else ()
+    text = TextTrace(
+        prompt_tokens=1, kept=kept, kept_otherwise=kept, foreseen_kept=foreseen, foreseen_refused=foreseen
+    )
+    return EdgeTrace(
+        source="a", target="b", text_of="c", texts_key="k", head_name="h", acceptance=0.5, texts=(text,)
+    )
+
+
+def decoded(
+    script: list[list[int]], numbers: list[list[float] | None], lengths: DraftLengths
+) -> tuple[Rounds, list[ScriptedLevel], list[ScriptedHead | None]]:
+    """The real rounds over scripted levels."""
+    levels = [ScriptedLevel(str(place), said) for place, said in enumerate(script)]
+    heads = [None if one is None else ScriptedHead(one) for one in numbers]
+    edges = [
+        Edge(head=head, min_draft=least, max_draft=most, threshold=limit)
+        for head, least, most, limit in zip(
+            heads, lengths.min_draft, lengths.max_draft, lengths.threshold, strict=True
+        )
+    ]
+    rounds = Rounds(
+        levels=levels, edges=edges, rule=Greedy(), prompt=[0], end_tokens=frozenset(), vocab_size=4
+    )
+    done = 0
+    while done < TOKENS:
+        done += len(rounds.commit(TOKENS - done))
+    return rounds, levels, heads
+
+
+@st.composite
+def chains(
+    draw: st.DrawFn,
+) -> tuple[list[list[int]], list[list[float] | None], DraftLengths]:
+    """What two to four levels say, what their heads answer, and how long they draft."""
+    count = draw(st.integers(1, 4))
+    # mostly the same token, so that a good share is kept
+    token = st.sampled_from([1, 1, 1, 2, 3])
+    script = [draw(st.lists(token, min_size=TOKENS + PAST, max_size=TOKENS + PAST)) for _ in range(count)]
+    # eighths multiply without rounding, so that a threshold is passed or not in both
+    number = st.sampled_from([0.25, 0.5, 0.75, 0.875, 1.0])
+    answers = st.lists(number, min_size=TOKENS + PAST, max_size=TOKENS + PAST)
+    numbers: list[list[float] | None] = [draw(st.none() | answers) for _ in range(count - 1)]
+    least = [draw(st.integers(1, 4)) for _ in range(count - 1)]
+    lengths = DraftLengths(
+        min_draft=tuple(least),
+        max_draft=tuple(one + draw(st.integers(0, 5)) for one in least),
+        threshold=tuple(draw(st.sampled_from([0.0, 0.3, 0.6, 0.8, 1.0])) for _ in least),
+    )
+    return script, numbers, lengths
+
+
+@given(chains())
+@settings(max_examples=80, deadline=None)
+def test_rounds_are_those_of_decoding(
+    chain: tuple[list[list[int]], list[list[float] | None], DraftLengths],
+) -> None:
+    """
+    Forwards, their lengths, tokens proposed and kept, and questions to heads are those of the real rounds.
+    """
+    script, numbers, lengths = chain
+    rounds, levels, heads = decoded(script, numbers, lengths)
+    traces = [
+        edge_trace(said, above, answers)
+        for (said, above), answers in zip(pairwise(script), numbers, strict=True)
+    ]
+    asking = ChainCosts(
+        forwards=tuple((0.0, *(0.0 for _ in range(32))) for _ in script),
+        verify=(0.0,) * len(traces),
+        heads=(1.0,) * len(traces),
+        prompt=(0.0,) * len(script),
+    )
+    querying = ChainCosts(
+        forwards=tuple(
+            tuple(float(scale * query) for query in range(33))
+            for scale in (1, 97, 9973, 999983)[: len(script)]
+        ),
+        verify=(0.0,) * len(traces),
+        heads=(0.0,) * len(traces),
+        prompt=(0.0,) * len(script),
+    )
+
+    found = played(querying, traces, lengths)
+
+    assert found.forwards == tuple(level.forwards for level in levels)
+    assert found.proposed == tuple(tally.proposed for tally in rounds.tallies)
+    assert found.accepted == tuple(tally.accepted for tally in rounds.tallies)
+    assert found.seconds == sum(
+        scale * sum(level.queries) for scale, level in zip((1, 97, 9973, 999983), levels, strict=False)
+    )
+    assert played(asking, traces, lengths).seconds == sum(
+        head.questions for head in heads if head is not None
+    )
+
+
+def played(costs: ChainCosts, traces: list[EdgeTrace], lengths: DraftLengths) -> Replayed:
+    """Replayed; a model alone has a text of the same length."""
+    return Replay(costs, traces, prompts=[(1, TOKENS)]).run(lengths)
+
+
+def test_a_chain_costs_what_its_forwards_cost() -> None:
+    """
+    Two levels that agree, four tokens a round: two rounds of five tokens, then one whose budget leaves one to draft.
+    """
+    said = [1] * (TOKENS + PAST)
+
+    found = played(ChainCosts.flat(1.0, 10.0), [edge_trace(said, said, None)], DraftLengths.fixed(4))
+
+    assert found.forwards == (4 + 4 + 1, 3)
+    assert found.seconds == pytest.approx(9 + 30)
+
+
+def test_what_a_draft_ahead_wastes_is_counted() -> None:
+    """
+    Where the host looks a step late, a stop by a head costs one forward more of the lowest level.
+    """
+    said = [1] * (TOKENS + PAST)
+    traces = [edge_trace(said, said, [0.25] * (TOKENS + PAST))]
+    lengths = DraftLengths(min_draft=(1,), max_draft=(8,), threshold=(0.5,))
+
+    waiting = Replay(ChainCosts.flat(1.0, 10.0), traces).run(lengths)
+    ahead = Replay(ChainCosts.flat(1.0, 10.0), traces, ahead=True).run(lengths)
+
+    assert ahead.proposed == waiting.proposed
+    assert ahead.forwards[0] > waiting.forwards[0]
+
+
+def test_chance_decides_by_shares() -> None:
+    """
+    Tokens are kept as often as their shares say: here 0.75 of first proposals, within the noise of 4 passes.
+    """
+    text = TextTrace(prompt_tokens=1, kept=(0.75,) * 4000)
+    trace = EdgeTrace(source="a", target="b", text_of="b", texts_key="k", acceptance=0.75, texts=(text,))
+
+    found = Replay(ChainCosts.flat(1.0, 10.0), [trace]).run(DraftLengths.fixed(1))
+
+    assert found.acceptance[0] == pytest.approx(0.75, abs=0.02)
+
+
+def test_the_same_texts_give_the_same_answer() -> None:
+    """
+    What is left to chance is drawn alike each time, so that lengths are compared on the same texts.
+    """
+    text = TextTrace(prompt_tokens=1, kept=(0.5,) * 200)
+    trace = EdgeTrace(source="a", target="b", text_of="b", texts_key="k", acceptance=0.5, texts=(text,))
+    runs = [Replay(ChainCosts.flat(1.0, 10.0), [trace]).run(DraftLengths.fixed(3)) for _ in range(2)]
+
+    assert runs[0] == runs[1]
