@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 import torch
@@ -21,13 +20,13 @@ import torch
 from heads.bench.provenance import machine
 from heads.bench.shapes import SHAPES, random_model, read_bytes
 from heads.bench.synthetic import synthetic_runs
+from heads.bench.timing import REPEATS, median_seconds
 from heads.engines.captured import CapturedLevel
 from heads.engines.choice import level_for
 from heads.engines.eager import EagerLevel
 
 QUERIES: Final = (1, 2, 4, 8, 16)
 TEXT: Final = 256  # positions in the cache while forwards are timed
-REPEATS: Final = 30
 COPIED_BYTES: Final = 2**31
 RATES: Final = (0.6, 0.7, 0.8, 0.9)
 
@@ -85,7 +84,7 @@ def copy_bandwidth(device: torch.device) -> float:
     size = COPIED_BYTES if device.type == "cuda" else COPIED_BYTES // 16
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return 2 * size / _seconds(lambda: target.copy_(source), device, repeats=10)
+    return 2 * size / median_seconds(lambda: target.copy_(source), device, repeats=10)
 
 
 def _of_level(
@@ -118,25 +117,7 @@ def _forward_seconds(level: EagerLevel | CapturedLevel, count: int, device: torc
         level.feed([1] * count, count)
         level.rollback(TEXT)
 
-    return _seconds(forward, device)
-
-
-def _seconds(work: Callable[[], object], device: torch.device, *, repeats: int = REPEATS) -> float:
-    """The median of several timings, each to the end of what it asked of the device."""
-    times = []
-    for repeat in range(repeats + 3):
-        _settle(device)
-        began = time.perf_counter()
-        work()
-        _settle(device)
-        if repeat >= 3:
-            times.append(time.perf_counter() - began)
-    return median(times)
-
-
-def _settle(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return median_seconds(forward, device, repeats=REPEATS)
 
 
 def main() -> None:

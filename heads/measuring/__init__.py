@@ -1,0 +1,1 @@
+"""Forwards, rounds and texts of a chain, measured on this machine: what a plan of how to run it rests on."""

@@ -1,0 +1,152 @@
+"""All times of a chain, taken in several passes.
+
+A machine that others use is slow for a minute and fast for the next. So nothing is timed once and for all: each pass
+times everything, what a round takes besides is told by the forwards of the same pass, and the middle one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from statistics import median
+
+from heads.cascade import Cascade
+from heads.edge import AcceptanceHead
+from heads.engines.captured import CapturedLevel
+from heads.engines.choice import head_for, level_for
+from heads.measuring.edges import head_seconds, verify_seconds
+from heads.measuring.effort import Effort
+from heads.measuring.forwards import (
+    RunLevel,
+    forward_seconds,
+    outside_forwards,
+    roles_differ,
+    times_of,
+)
+from heads.measuring.middle import middle_seconds, middle_times
+from heads.measuring.traces import Heads, Places
+from registry.planning.timing import EdgeTimes, ForwardTimes
+
+
+@dataclass
+class _Model:
+    """A model at one place of a chain: the levels that run it, by whether as the target, and each pass's times."""
+
+    levels: dict[bool, RunLevel]
+    passes: list[dict[bool, ForwardTimes]] = field(default_factory=list)
+
+
+@dataclass
+class _Edge:
+    """Two models, and each pass's times."""
+
+    adviser: AcceptanceHead | None
+    verify: list[dict[str, float]] = field(default_factory=list)
+    head: list[float] = field(default_factory=list)
+
+
+class Clock:
+    """Times the models and the edges of a chain; its levels are its own, beside those that decode.
+
+    Args:
+        cascade: The chain.
+        heads: Name and head of those pairs that have one.
+        prompt: Token ids that texts begin with; what is timed hangs on none of them.
+        effort: How often.
+    """
+
+    def __init__(self, cascade: Cascade, heads: Heads, prompt: Sequence[int], effort: Effort) -> None:
+        self._cascade, self._heads, self._prompt, self._effort = cascade, heads, prompt, effort
+        self._top = len(cascade.models) - 1
+        self._models = [_Model(self._levels(place)) for place in range(len(cascade.models))]
+        self._edges = {
+            places: _Edge(head_for(heads[places][1], cascade.engines[places[0]]) if places in heads else None)
+            for places in combinations(range(len(cascade.models)), 2)
+        }
+
+    @property
+    def steps(self) -> int:
+        """How many there are in all passes."""
+        return self._effort.passes * (len(self._models) + len(self._edges))
+
+    def run(self, told: Callable[[str], None] = lambda _: None) -> None:
+        """All passes; `told` hears of each step."""
+        try:
+            for _ in range(self._effort.passes):
+                for place, name in enumerate(self._cascade.names):
+                    self._time_model(place)
+                    told(name)
+                for places in self._edges:
+                    self._time_edge(places)
+                    told(" and ".join(self._cascade.names[place] for place in places))
+        finally:
+            for model in self._models:
+                for level in model.levels.values():
+                    if isinstance(level, CapturedLevel):
+                        level.forget()
+
+    def forwards(self, place: int) -> dict[bool, ForwardTimes]:
+        """A model's times below a target (False) and as one (True): the middle of the passes."""
+        return {
+            role: middle_times([one[role] for one in self._models[place].passes]) for role in (False, True)
+        }
+
+    def rounds(self, places: Places) -> EdgeTimes:
+        """An edge's times: the middle of the passes."""
+        edge = self._edges[places]
+        return EdgeTimes(
+            source=self._cascade.names[places[0]],
+            target=self._cascade.names[places[1]],
+            head_name=self._heads[places][0] if places in self._heads else None,
+            head=median(edge.head) if edge.head else 0.0,
+            verify=middle_seconds(edge.verify),
+        )
+
+    @property
+    def edges(self) -> list[Places]:
+        """Every pair of models, smaller ones first."""
+        return list(self._edges)
+
+    def _levels(self, place: int) -> dict[bool, RunLevel]:
+        """In its role in this chain; in the other one too, where it is run otherwise there."""
+        mine = place == self._top
+        level = self._level(place, top=mine)
+        return {mine: level} | ({not mine: self._level(place, top=not mine)} if roles_differ(level) else {})
+
+    def _level(self, place: int, *, top: bool) -> RunLevel:
+        cascade = self._cascade
+        return level_for(
+            cascade.models[place], name=cascade.names[place], engine=cascade.engines[place], top=top
+        )
+
+    def _time_model(self, place: int) -> None:
+        model, cascade = self._models[place], self._cascade
+        found = {
+            role: ForwardTimes(
+                model=cascade.names[place],
+                as_target=role,
+                times=times_of(forward_seconds(level, self._effort)),
+                outside={},
+            )
+            for role, level in model.levels.items()
+        }
+        own = found[place == self._top]
+        ahead = cascade.models[place].device.type != "cpu"
+        outside = outside_forwards(
+            cascade, place, self._prompt, effort=self._effort, times=own if ahead else None
+        )
+        outside = {way: max(0.0, seconds) for way, seconds in outside.items()}
+        model.passes.append(
+            {
+                role: found.get(role, own).model_copy(update={"as_target": role, "outside": outside})
+                for role in (False, True)
+            }
+        )
+
+    def _time_edge(self, places: Places) -> None:
+        edge, cascade = self._edges[places], self._cascade
+        times = [self._models[place].passes[-1][place == self._top] for place in places]
+        edge.verify.append(verify_seconds(cascade, places, self._prompt, times=times, effort=self._effort))
+        if edge.adviser is not None:
+            edge.head.append(head_seconds(edge.adviser, cascade.models[places[0]], self._effort))

@@ -1,0 +1,103 @@
+"""What an edge's rounds take besides the forwards of its models: the verdict, its bookkeeping, the head.
+
+A model's forwards are timed while it runs alone. After a forward of a larger model a small one finds the processor's
+caches taken: on a CPU its next few forwards take longer, together by as much as two or three of its own. That does not
+hang on how many tokens are drafted, so it is a cost of the round. What a round takes besides is therefore all that the
+times of forwards do not explain; it is not what a clock in the forwards would leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Final
+
+import torch
+from transformers import PreTrainedModel
+
+from heads.anatomy import hidden_size
+from heads.bench.timing import median_seconds
+from heads.cascade import Cascade
+from heads.edge import AcceptanceHead
+from heads.measuring.effort import Effort
+from heads.measuring.forwards import WAYS, decoding_seconds
+from heads.sampling import Greedy, Rule, Seeded, Warped
+from registry.planning.timing import ForwardTimes
+
+LENGTH: Final = 4  # tokens drafted a round
+BRIEF: Final = 2 * LENGTH  # tokens of a text that is over before it has begun
+
+
+def verify_seconds(
+    cascade: Cascade,
+    places: tuple[int, int],
+    prompt: Sequence[int],
+    *,
+    times: Sequence[ForwardTimes],
+    effort: Effort,
+) -> dict[str, float]:
+    """What each verification takes, by 'greedy' and 'sampled': two models of a chain run, drafting a fixed length.
+
+    It is less than nothing where the times explain more than passed.
+
+    Args:
+        cascade: The chain.
+        places: Of the two models in it.
+        prompt: Token ids that the texts begin with.
+        times: Of both models' forwards, in the roles they have there, and of tokens beside them.
+        effort: How many texts, and how long.
+    """
+    two = cascade.part(places, [None])
+    judging = {way: verdict_seconds(cascade, way, effort) for way in WAYS}
+    rest: list[
+        float
+    ] = []  # a few texts tell it better together than by law: of it only the verdict hangs on that
+    for way, law in WAYS.items():
+        for run in range(effort.runs):
+            # what a prompt takes above its forwards, the first rounds with it, is in both texts
+            brief, whole = (
+                two.generate(
+                    list(prompt),
+                    max_new_tokens=tokens,
+                    seed=run,
+                    max_draft=LENGTH,
+                    schedule="fixed",
+                    eos_token_id=[],
+                    **law,
+                )
+                for tokens in (BRIEF, BRIEF + effort.tokens)
+            )
+            unexplained = [
+                out.seconds
+                - decoding_seconds(out, times, query=LENGTH + 1)
+                - out.levels[0].forwards * times[0].outside[way]
+                for out in (brief, whole)
+            ]
+            rounds = whole.levels[1].forwards - brief.levels[1].forwards
+            rest.append((unexplained[1] - unexplained[0]) / max(1, rounds) - judging[way])
+    return {way: seconds + median(rest) for way, seconds in judging.items()}
+
+
+@torch.inference_mode()
+def verdict_seconds(cascade: Cascade, way: str, effort: Effort) -> float:
+    """Rows of a proposal and of what the target says of it, and the verdict, read by the host."""
+    device = cascade.models[-1].device
+    rule: Rule = Greedy() if way == "greedy" else Warped(Seeded(0), temperature=1.0)
+    logits = torch.randn(
+        LENGTH + 1, cascade.vocab_size, generator=torch.Generator(device).manual_seed(0), device=device
+    )
+    proposed = torch.zeros(LENGTH, dtype=torch.long, device=device)
+
+    def judge() -> None:
+        rows = rule.rows(logits)
+        verdict = rule.accept(proposed, rows[:-1], rows)
+        torch.stack((verdict.kept, verdict.next_token)).tolist()
+
+    return median_seconds(judge, device, repeats=effort.head)
+
+
+@torch.inference_mode()
+def head_seconds(adviser: AcceptanceHead, model: PreTrainedModel, effort: Effort) -> float:
+    """One answer about one token of a model, of the dtype and on the device that decoding asks with."""
+    hidden = torch.zeros(1, hidden_size(model), dtype=model.dtype, device=model.device)
+    return median_seconds(lambda: adviser.acceptance(hidden), model.device, repeats=effort.head)

@@ -1,0 +1,201 @@
+"""`specreg measure`: what models take on this machine, and how often they agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from registry.cli.bars import counted
+from registry.cli.options import as_json, with_catalog, with_loading, with_narrowing
+from registry.cli.printing import print_json, print_table
+from registry.planning.measured import edge_subject
+
+if TYPE_CHECKING:
+    from registry.pipeline import Pipeline
+    from registry.planning.law import Law
+    from registry.planning.measurement import Measurement
+
+QUERIES: Final = (1, 4, 8, 16)
+PROMPTS: Final = 8
+NEW_TOKENS: Final = 96
+
+
+@click.command(epilog="Example: specreg measure pico-little pico-target --quick")
+@click.argument("names", nargs=-1, required=True, metavar="MODEL...")
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench. Default: a small set of our own.",
+)
+@click.option("--category", "categories", multiple=True, help="Only prompts of it; may be repeated.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=PROMPTS,
+    show_default=True,
+    metavar="N",
+    help="The first N prompts.",
+)
+@click.option(
+    "--max-new-tokens", type=click.IntRange(min=1), default=NEW_TOKENS, show_default=True, metavar="N"
+)
+@click.option(
+    "--temperature", type=click.FloatRange(min=0), help="0 is greedy. Default: both greedy and temperature 1."
+)
+@click.option("--top-k", type=click.IntRange(min=0), default=0, show_default=True, help="0 keeps all tokens.")
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
+@click.option("--quick", is_flag=True, help="Time everything in one pass instead of five: a first look.")
+@with_loading
+@with_narrowing
+@with_catalog
+@as_json
+def measure(names: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Measure models on this machine, for `specreg plan`, `specreg tune` and `specreg decode`.
+
+    One MODEL: what its forwards take. Two: those of the chain from the first to the second, what rounds take besides,
+    and how often the models agree on texts of the last one, with what the heads say of it; without a head where none
+    leads there. Three or more: of exactly these, smallest first. Each pair of them is measured, so that one run tells
+    of all their chains. The store keeps every result as it comes, for these checkpoints, this machine, dtype and
+    engine.
+    """
+    from heads.measuring.choosing import models_to_measure
+    from registry.shelf import Shelf
+
+    narrowing = {name: options[name] for name in ("length", "via", "run")}
+    pipeline = models_to_measure(Shelf.open(options["catalog"]), names, **narrowing)
+    found, kept = _measured(pipeline, _laws(options), options)
+    if as_json:
+        print_json({"kept": kept, "measurements": [one.model_dump(mode="json") for one in found]})
+        return
+    _print_models(found)
+    _print_edges(found)
+    if kept:
+        click.echo(f"{len(found)} measurements kept, of {found[0].setup}.", err=True)
+
+
+def measure_chain(models: Sequence[str], *, laws: Sequence[Law], options: Mapping[str, Any]) -> None:
+    """Measure exactly these models, and keep what is found.
+
+    Args:
+        models: Smallest first.
+        laws: By which texts are drawn.
+        options: Of the command; what is left out is as by default.
+    """
+    from heads.measuring.choosing import exactly
+    from registry.shelf import Shelf
+
+    _measured(exactly(Shelf.open(options["catalog"]), models), laws, options)
+
+
+def _measured(
+    pipeline: Pipeline, laws: Sequence[Law], options: Mapping[str, Any]
+) -> tuple[list[Measurement], bool]:
+    """What was found, and whether the store has it."""
+    from heads.bench.prompts import chosen, own_prompts, read_prompts
+    from heads.measuring.effort import QUICK, USUAL
+    from heads.measuring.measure import measure as measure_all
+    from registry.store.remembering import note_measurements
+
+    file = options.get("prompts")
+    prompts = own_prompts() if file is None else read_prompts(file)
+    warnings: list[str] = []
+
+    def keep(found: list[Measurement]) -> None:
+        """Each as it comes; a store that took none is not tried again."""
+        if not warnings and (warning := note_measurements(found)) is not None:
+            warnings.append(warning)
+            _say(warning)
+
+    found = measure_all(
+        pipeline,
+        laws=laws,
+        prompts=chosen(
+            prompts, categories=options.get("categories", ()), limit=options.get("limit", PROMPTS)
+        ),
+        max_new_tokens=options.get("max_new_tokens", NEW_TOKENS),
+        **{name: options[name] for name in ("device", "dtype", "engine")},
+        effort=QUICK if options.get("quick") else USUAL,
+        bar=counted,
+        kept=keep,
+        said=_say,
+    )
+    return found, not warnings
+
+
+def _laws(options: Mapping[str, Any]) -> list[Law]:
+    """The law asked for; else both, the sampled one cut off as asked."""
+    from registry.planning.law import Law
+
+    cut = {name: options[name] for name in ("top_k", "top_p")}
+    asked = options["temperature"]
+    return [
+        Law(temperature=temperature, **cut) for temperature in ((0.0, 1.0) if asked is None else (asked,))
+    ]
+
+
+def _say(line: str) -> None:
+    click.echo(f"specreg: {line}", err=True)
+
+
+def _print_models(found: Sequence[Measurement]) -> None:
+    """What forwards take over a short text, and a token beside them."""
+    from registry.planning.timing import ForwardTimes
+
+    rows = []
+    seen: dict[str, tuple[str, ...]] = {}
+    for one in found:
+        if one.kind != "forwards":
+            continue
+        times = ForwardTimes.model_validate_json(json.dumps(one.document))
+        cached = min((time.cached for time in times.times if time.cached), default=0)
+        figures = (
+            *(_milliseconds(times.seconds(count, cached)) for count in QUERIES),
+            *(_milliseconds(times.outside[way]) for way in ("greedy", "sampled")),
+        )
+        if seen.get(times.model) != figures:  # in both roles alike: once
+            rows.append((one.subject, *figures))
+        seen[times.model] = figures
+    columns = ("model", *(f"ms for {count}" for count in QUERIES), "ms a token beside, greedy", "sampled")
+    print_table(columns, rows)
+
+
+def _print_edges(found: Sequence[Measurement]) -> None:
+    """What rounds take besides, and acceptance by each law."""
+    rounds = {one.subject: one.document for one in found if one.kind == "rounds"}
+    if not rounds:
+        return
+    shares: dict[tuple[str, str], float] = {
+        (edge_subject(one.document["source"], one.document["target"]), one.law): one.document["acceptance"]
+        for one in found
+        if one.kind == "trace"
+    }
+    laws = list(dict.fromkeys(law for _, law in shares))
+    rows = []
+    for edge, document in rounds.items():
+        head = document["head_name"]
+        rows.append(
+            (
+                edge,
+                "-" if head is None else head.rpartition("/")[2],
+                *(_milliseconds(document["verify"][way]) for way in ("greedy", "sampled")),
+                *(f"{shares[edge, law]:.3f}" for law in laws),
+            )
+        )
+    click.echo()
+    columns = (
+        "edge",
+        "head",
+        "ms a round beside, greedy",
+        "sampled",
+        *(f"acceptance, {law}" for law in laws),
+    )
+    print_table(columns, rows)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.2f}"
