@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from heads.bench.measuring import Journal, measure
+from heads.bench.predicting import predictions
 from heads.bench.prompts import BenchPrompt
 from heads.bench.provenance import provenance
 from heads.bench.report import report_of
@@ -21,6 +22,7 @@ from heads.prompt import prompt_ids
 from heads.runtime import load_registered_head
 from registry.chains import resolve
 from registry.errors import NoChainError, NotInstalledError, UsageError
+from registry.planning.measurement import Measurement
 
 if TYPE_CHECKING:
     from registry.pipeline import Pipeline
@@ -44,6 +46,7 @@ class Benchmark:
     repeats: How often each system sees each prompt.
     advised: Options of `generate` for the modes in which heads advise.
     journal: A file that holds what was measured until the report is whole, or None.
+    measurements: By which each system's speed is predicted; what they do not tell is not.
     bar: Opens a progress bar of so many steps, called so.
     """
 
@@ -53,6 +56,7 @@ class Benchmark:
     repeats: int = 3
     advised: dict[str, Any] = field(default_factory=dict)
     journal: Path | None = None
+    measurements: Sequence[Measurement] = ()
     bar: Bar = _silent
 
     def run(
@@ -70,7 +74,8 @@ class Benchmark:
         """
         cascade = pipeline.load(device=device, dtype=dtype, engine=engine)
         ids = [prompt_ids(one.text, cascade.tokenizer, vocab_size=cascade.vocab_size) for one in self.prompts]
-        systems = self._wanted(systems_of(cascade, _direct(pipeline, cascade), options=self.advised))
+        direct = _direct(pipeline, cascade)
+        systems = self._wanted(systems_of(cascade, direct and direct[1], options=self.advised))
         facts = provenance(cascade)
         document = {
             "models": list(pipeline.models),
@@ -92,7 +97,18 @@ class Benchmark:
             done = True
         finally:
             journal.close(done=done)
-        document["systems"] = report_of(systems, journal.rows, greedy=self.sampling.temperature == 0)
+        reports = report_of(systems, journal.rows, greedy=self.sampling.temperature == 0)
+        foreseen = predictions(
+            pipeline,
+            systems,
+            self.sampling,
+            prompts=ids,
+            measurements=self.measurements,
+            direct=direct and direct[0],
+        )
+        document["systems"] = [
+            one | {"predicted_tokens_per_second": foreseen[one["mode"]]} for one in reports
+        ]
         return document
 
     def _warmed_up(self, cascade: Cascade, longest: int) -> None:
@@ -139,13 +155,14 @@ class Benchmark:
         return list(advised_candidates(edges)) if system.mode.endswith((":tuned", ":confidence")) else []
 
 
-def _direct(pipeline: Pipeline, cascade: Cascade) -> AcceptancePredictionHead | None:
-    """A head from the chain's first model to its last, where models are between them and it is here."""
+def _direct(pipeline: Pipeline, cascade: Cascade) -> tuple[str, AcceptancePredictionHead] | None:
+    """A head from the chain's first model to its last, where models are between them and it is here; with its name."""
     if len(cascade.models) < 3:
         return None
     shelf = pipeline.shelf
     try:
         chain = resolve(shelf.catalog, pipeline.models[0], pipeline.target, length=2)
-        return load_registered_head(shelf, chain.heads[0]).to(cascade.models[0].device)
+        head = load_registered_head(shelf, chain.heads[0]).to(cascade.models[0].device)
+        return chain.heads[0].name, head
     except (NoChainError, NotInstalledError):
         return None

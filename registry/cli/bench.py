@@ -10,6 +10,7 @@ import click
 from registry.cli.bars import counted
 from registry.cli.options import pipeline_of, with_catalog, with_loading, with_narrowing
 from registry.cli.printing import print_json, print_table
+from registry.cli.recalling import recalled_measurements
 from registry.errors import UsageError
 
 
@@ -52,8 +53,8 @@ def bench(source: str, target: str, **options: Any) -> None:
     `heads` drafts as the heads advise, `tuned` with the best thresholds of a sweep, `confidence` with the best on the
     drafting model's own largest probability, which needs no head; `heuristic` and `top-head` as `decode` has them.
     `two` are the last two models, `three` the last three, `direct` SOURCE and TARGET alone; `plain` is always eager.
-    With --json FILE a run that was broken off goes on where it was. Ends with 1 when greedy text in float32 differs
-    from plain decoding's.
+    `predicted` is what the measurements of `specreg measure` say. With --json FILE a run that was broken off goes on
+    where it was. Ends with 1 when greedy text in float32 differs from plain decoding's.
     """
     import json
 
@@ -75,6 +76,7 @@ def bench(source: str, target: str, **options: Any) -> None:
         repeats=options["repeats"],
         advised={name: value for name, value in advised.items() if value is not None},
         journal=None if out is None else out.with_name(f"{out.name}.journal"),
+        measurements=recalled_measurements(),
         bar=counted,
     ).run(pipeline, device=options["device"], dtype=options["dtype"], engine=options["engine"])
     if out is not None:
@@ -104,6 +106,7 @@ def _print(report: dict[str, Any]) -> None:
         "low",
         "high",
         "x plain",
+        "predicted",
         "tokens/forward",
         "acceptance",
         "lengths",
@@ -111,6 +114,14 @@ def _print(report: dict[str, Any]) -> None:
         "mismatched",
     )
     print_table(header, [_line(one) for one in report["systems"]])
+
+
+def _predicted(one: dict[str, Any]) -> str:
+    """Tokens per second, and how far they are from what came out."""
+    foreseen = one["predicted_tokens_per_second"]
+    if foreseen is None:
+        return "-"
+    return f"{foreseen:.1f} ({foreseen / one['tokens_per_second']['median'] - 1:+.0%})"
 
 
 def _line(one: dict[str, Any]) -> list[str]:
@@ -125,6 +136,7 @@ def _line(one: dict[str, Any]) -> list[str]:
         f"{speed['low']:.1f}",
         f"{speed['high']:.1f}",
         f"{one['speedup_over_plain']:.2f}",
+        _predicted(one),
         f"{one['tokens_per_target_forward']:.2f}",
         " ".join(acceptance) or "-",
         " ".join(map(str, drafted)) if drafted else "-",

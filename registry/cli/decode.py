@@ -11,17 +11,25 @@ import click
 from registry.cli.bars import counted
 from registry.cli.options import as_json, pipeline_of, with_catalog, with_loading, with_narrowing, with_room
 from registry.cli.printing import print_json
+from registry.cli.recalling import recalled_measurements
 from registry.errors import GenerationError
 
 if TYPE_CHECKING:
     from heads.memory import Memory
+    from registry.pipeline import Pipeline
+    from registry.planning.law import Law
 
 DEFAULT_MAX_DRAFT: Final = 8  # that of `generate`
 
 
 @click.command(epilog='Example: specreg decode pico-little pico-target --prompt "def main():"')
 @click.argument("source")
-@click.argument("target")
+@click.argument("target", required=False, default=None)
+@click.option(
+    "--auto",
+    is_flag=True,
+    help="The chain to TARGET that `specreg plan` finds best of those here, with its lengths; SOURCE may be left out.",
+)
 @click.option("--prompt", help="Text to continue; '-' reads it from standard input.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, metavar="N")
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
@@ -56,16 +64,23 @@ DEFAULT_MAX_DRAFT: Final = 8  # that of `generate`
 @with_narrowing
 @with_catalog
 @as_json
-def decode(source: str, target: str, as_json: bool, **options: Any) -> None:
+def decode(source: str, target: str | None, as_json: bool, auto: bool, **options: Any) -> None:
     """Continue a prompt with the chain from SOURCE to TARGET; SOURCE and TARGET alike decode plainly.
 
     The text is that of TARGET alone, token for token when greedy and in law when sampled; the smaller
-    models only make it faster. Checkpoints are verified before they are loaded.
+    models only make it faster. Checkpoints are verified before they are loaded. Where no option says how long to draft,
+    the lengths that `specreg tune` stored for this chain and machine are used, if there are any.
     """
     settings = _settings(options)
     prompt = _prompt(options["prompt"])
     begun = [{"role": "user", "content": prompt}] if options["chat"] else prompt
-    pipeline = pipeline_of(source, target, options)
+    origin = ""
+    if auto:
+        pipeline, origin = _chosen_by_plan(source, target, options, settings)
+    elif target is None:
+        raise click.UsageError("SOURCE and TARGET are needed; `--auto TARGET` finds the source by itself.")
+    else:
+        pipeline = pipeline_of(source, target, options)
 
     from heads.runtime import load_cascade, load_tokenizer, prompt_length, text_streamer, warm_up
 
@@ -82,6 +97,10 @@ def decode(source: str, target: str, as_json: bool, **options: Any) -> None:
         tokenizer=tokenizer,
         told=lambda memory: _say(memory, pipeline.models),
     )
+    if not _says_lengths(options) and (found := _tuned(pipeline, cascade, settings)):
+        settings |= found
+        origin = "; lengths: tuned"
+    drafts = settings.get("max_draft", DEFAULT_MAX_DRAFT)
     warm_up(cascade, prompt_tokens=length, max_new_tokens=new, max_draft=drafts, bar=counted)
     streamer = None if as_json else text_streamer(cascade)
     out = cascade.generate(begun, streamer=streamer, **settings)
@@ -89,7 +108,56 @@ def decode(source: str, target: str, as_json: bool, **options: Any) -> None:
         print_json(generation_document(out))
         return
     sys.stdout.flush()
-    click.echo(_summary(out) + _numbers(cascade, settings), err=True)
+    click.echo(_summary(out) + _numbers(cascade, settings) + origin, err=True)
+
+
+def _says_lengths(options: dict[str, Any]) -> bool:
+    """Whether an option says how long to draft."""
+    asked = (options["min_draft"], options["max_draft"], options["threshold"], options["fixed"])
+    return any(asked) or options["schedule"] != "heads"
+
+
+def _chosen_by_plan(
+    source: str, target: str | None, options: dict[str, Any], settings: dict[str, Any]
+) -> tuple[Pipeline, str]:
+    """The best chain whose files are here; its lengths go into the settings, unless options say others."""
+    from registry.cli.plan import planned
+    from registry.pipeline import Pipeline
+    from registry.shelf import Shelf
+
+    if options["length"] or options["via"] or options["run"]:
+        raise click.UsageError("--auto chooses the chain: give it, or --length, --via and --run.")
+    shelf = Shelf.open(options["catalog"])
+    names = (source,) if target is None else (source, target)
+    law = _law(options)
+    if law is None:
+        raise click.UsageError(
+            "--auto plans for temperature, top-k, top-p and min-p in range; one of them is not."
+        )
+    found = planned(shelf, names, law, options | {"top": 50})
+    best = next((one for one in found.chains if one.installed), found.chains[-1])
+    if not _says_lengths(options):
+        settings |= best.estimate.lengths.settings
+    return Pipeline(best.chain, shelf), f"; planned: {' -> '.join(best.estimate.models)}"
+
+
+def _law(options: dict[str, Any]) -> Law | None:
+    """None where an option is out of range, of which `generate` tells."""
+    from registry.planning.law import Law
+
+    try:
+        return Law(**{name: options[name] for name in ("temperature", "top_k", "top_p", "min_p")})
+    except ValueError:
+        return None
+
+
+def _tuned(pipeline: Pipeline, cascade: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Lengths that were found by running this chain here; none where the store does not tell."""
+    from heads.tuning.tuned import tuned_lengths
+
+    law = _law(settings)
+    found = None if law is None else tuned_lengths(pipeline, cascade, law, recalled_measurements())
+    return {} if found is None else found.settings
 
 
 def _new_tokens(options: dict[str, Any], prompt_tokens: int) -> int:

@@ -1,0 +1,1 @@
+"""Lengths and thresholds found by running a chain, and kept for this machine."""

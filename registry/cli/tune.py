@@ -1,0 +1,80 @@
+"""`specreg tune`: lengths and thresholds for a chain on this machine, by running it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from registry.cli.bars import counted
+from registry.cli.options import as_json, pipeline_of, with_catalog, with_law, with_loading, with_narrowing
+from registry.cli.printing import print_json, print_table
+from registry.cli.recalling import recalled_measurements
+from registry.errors import UsageError
+
+if TYPE_CHECKING:
+    from heads.tuning.tuning import Tried
+
+
+@click.command(epilog="Example: specreg tune pico-little pico-target --limit 2 --max-new-tokens 48")
+@click.argument("source")
+@click.argument("target")
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench. Default: a small set of our own.",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=6, show_default=True, metavar="N", help="So many prompts."
+)
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=96, show_default=True, metavar="N")
+@click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True, metavar="N")
+@with_law
+@with_loading
+@with_narrowing
+@with_catalog
+@as_json
+def tune(source: str, target: str, as_json: bool, **options: Any) -> None:
+    """Search the lengths and thresholds with which the chain from SOURCE to TARGET decodes fastest here, by running it.
+
+    It begins with what `specreg measure` found of the chain, or with a grid where that was not run, and ends with a
+    comparison of the best with the default and with the best fixed length, in turns on the same prompts. The best is
+    kept in the store, for these checkpoints, this machine and this way to draw; `decode` uses it unless told otherwise.
+    """
+    from heads.tuning.run import tune_pipeline
+
+    pipeline = pipeline_of(source, target, options)
+    if not pipeline.heads:
+        raise UsageError(
+            f"{pipeline.target} alone drafts nothing, so there is nothing to tune. Name a chain."
+        )
+    found, setup, warning = tune_pipeline(
+        pipeline, options=options, measurements=recalled_measurements(), bar=counted
+    )
+    if warning:
+        click.echo(f"specreg: {warning}", err=True)
+    if as_json:
+        print_json({"models": list(pipeline.models), "device": str(setup), **found.to_json()})
+        return
+    print_table(
+        ("lengths", "tokens/s", "low", "high", "settings"),
+        [
+            _line("tuned", found.best),
+            _line("default", found.default),
+            _line("best fixed", found.fixed),
+        ],
+    )
+    over = f"{found.gain:.2f} times as fast as the default, {found.gain_over_fixed:.2f} times as the best fixed length."
+    click.echo(over + ("" if warning else " Kept for this machine; `decode` uses it."), err=True)
+
+
+def _line(name: str, one: Tried) -> list[str]:
+    return [
+        name,
+        f"{one.tokens_per_second:.1f}",
+        f"{one.low:.1f}",
+        f"{one.high:.1f}",
+        str(one.lengths),
+    ]
