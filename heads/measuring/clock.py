@@ -15,6 +15,7 @@ from heads.cascade import Cascade
 from heads.edge import AcceptanceHead
 from heads.engines.captured import CapturedLevel
 from heads.engines.choice import head_for, level_for
+from heads.measuring.chains import chain_seconds
 from heads.measuring.edges import head_seconds, verify_seconds
 from heads.measuring.effort import Effort
 from heads.measuring.forwards import (
@@ -26,7 +27,7 @@ from heads.measuring.forwards import (
 )
 from heads.measuring.middle import middle_seconds, middle_times
 from heads.measuring.traces import Heads, Places
-from registry.planning.timing import EdgeTimes, ForwardTimes
+from registry.planning.timing import ChainTimes, EdgeTimes, ForwardTimes
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Clock:
         self._cascade, self._heads, self._prompt, self._effort = cascade, heads, prompt, effort
         self._top = len(cascade.models) - 1
         self._models = [_Model(self._levels(place)) for place in range(len(cascade.models))]
+        self._chain: list[float] = []
         self._edges = {
             places: _Edge(head_for(heads[places][1], cascade.engines[places[0]]) if places in heads else None)
             for places in combinations(range(len(cascade.models)), 2)
@@ -68,7 +70,7 @@ class Clock:
     @property
     def steps(self) -> int:
         """How many there are in all passes."""
-        return self._effort.passes * (len(self._models) + len(self._edges))
+        return self._effort.passes * (len(self._models) + len(self._edges) + self._long)
 
     def run(self, told: Callable[[str], None] = lambda _: None) -> None:
         """All passes; `told` hears of each step."""
@@ -80,6 +82,9 @@ class Clock:
                 for places in self._edges:
                     self._time_edge(places)
                     told(" and ".join(self._cascade.names[place] for place in places))
+                if self._long:
+                    self._time_chain()
+                    told("all of them")
         finally:
             for model in self._models:
                 for level in model.levels.values():
@@ -102,6 +107,18 @@ class Clock:
             head=median(edge.head) if edge.head else 0.0,
             verify=middle_seconds(edge.verify),
         )
+
+    @property
+    def chain(self) -> ChainTimes | None:
+        """The whole chain's: the middle of the passes; None of fewer than three models."""
+        if not self._long:
+            return None
+        return ChainTimes(models=self._cascade.names, round=median(self._chain))
+
+    @property
+    def _long(self) -> bool:
+        """Whether there is a chain that no edge tells of."""
+        return len(self._models) > 2
 
     @property
     def edges(self) -> list[Places]:
@@ -142,6 +159,17 @@ class Clock:
                 role: found.get(role, own).model_copy(update={"as_target": role, "outside": outside})
                 for role in (False, True)
             }
+        )
+
+    def _time_chain(self) -> None:
+        self._chain.append(
+            chain_seconds(
+                self._cascade,
+                self._prompt,
+                times=[one.passes[-1][place == self._top] for place, one in enumerate(self._models)],
+                verify=[self._edges[place, place + 1].verify[-1] for place in range(self._top)],
+                effort=self._effort,
+            )
         )
 
     def _time_edge(self, places: Places) -> None:

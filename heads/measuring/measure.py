@@ -23,7 +23,7 @@ from heads.measuring.traces import edge_traces
 from heads.prompt import prompt_ids
 from registry.planning.fingerprint import fingerprint
 from registry.planning.law import Law
-from registry.planning.measured import edge_subject, target_subject, trace_subject
+from registry.planning.measured import chain_subject, edge_subject, target_subject, trace_subject
 from registry.planning.measurement import Kind, Measurement
 from registry.records import Record
 
@@ -137,6 +137,9 @@ class MeasuringRun:
             names = [edge.source, edge.target]
             heads = [] if edge.head_name is None else [edge.head_name]
             self._keep("rounds", {edge_subject(edge.source, edge.target): edge}, models=names, heads=heads)
+        if clock.chain is not None:
+            names = list(clock.chain.models)
+            self._keep("chain", {chain_subject(names): clock.chain}, models=names)
 
     def _traces(self, law: Law, told: Callable[[], None]) -> None:
         """All edges along the same texts."""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from registry.cli.bars import counted
-from registry.cli.options import pipeline_of, with_catalog, with_loading, with_narrowing
+from registry.cli.options import pipeline_of, with_catalog, with_loading, with_narrowing, with_prompts
 from registry.cli.printing import print_json, print_table
 from registry.cli.recalling import recalled_measurements
 from registry.errors import UsageError
@@ -17,12 +17,7 @@ from registry.errors import UsageError
 @click.command(epilog="Example: specreg bench pico-little pico-target --category python --limit 2")
 @click.argument("source")
 @click.argument("target")
-@click.option(
-    "--prompts",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench. Default: a small set of our own.",
-)
+@with_prompts
 @click.option("--category", "categories", multiple=True, help="Only prompts of it; may be repeated.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N prompts.")
 @click.option("--modes", metavar="MODE,...", help="Only these ways to decode; `plain` is always among them.")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from registry.cli.bars import counted
-from registry.cli.options import as_json, with_catalog, with_loading, with_narrowing
+from registry.cli.options import as_json, with_catalog, with_loading, with_narrowing, with_prompts
 from registry.cli.printing import print_json, print_table, styled
 
 if TYPE_CHECKING:
@@ -20,12 +19,7 @@ COLOURS = {"ok": "green", "warning": "yellow", "fault": "red", "unknown": "yello
 @click.command(epilog="Example: specreg doctor pico-little pico-target --limit 2")
 @click.argument("source")
 @click.argument("target")
-@click.option(
-    "--prompts",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench. Default: a small set of our own.",
-)
+@with_prompts
 @click.option(
     "--limit", type=click.IntRange(min=1), default=4, show_default=True, metavar="N", help="So many prompts."
 )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from registry.cli.bars import counted
-from registry.cli.options import as_json, with_catalog, with_loading, with_narrowing
+from registry.cli.options import as_json, with_catalog, with_loading, with_narrowing, with_prompts
 from registry.cli.printing import print_json, print_table
 from registry.planning.measured import edge_subject
 
@@ -26,12 +25,7 @@ NEW_TOKENS: Final = 96
 
 @click.command(epilog="Example: specreg measure pico-little pico-target --quick")
 @click.argument("names", nargs=-1, required=True, metavar="MODEL...")
-@click.option(
-    "--prompts",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench. Default: a small set of our own.",
-)
+@with_prompts
 @click.option("--category", "categories", multiple=True, help="Only prompts of it; may be repeated.")
 @click.option(
     "--limit",

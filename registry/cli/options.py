@@ -60,6 +60,16 @@ def with_loading(command: Command) -> Command:
     return command
 
 
+def with_prompts(command: Command) -> Command:
+    """`--prompts FILE`: what texts begin with."""
+    return click.option(
+        "--prompts",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench. Default: a small set of our own.",
+    )(command)
+
+
 def with_law(command: Command) -> Command:
     """`--temperature`, `--top-k` and `--top-p`: how texts are drawn."""
     for option in (

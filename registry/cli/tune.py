@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from registry.cli.bars import counted
-from registry.cli.options import as_json, pipeline_of, with_catalog, with_law, with_loading, with_narrowing
+from registry.cli.options import (
+    as_json,
+    pipeline_of,
+    with_catalog,
+    with_law,
+    with_loading,
+    with_narrowing,
+    with_prompts,
+)
 from registry.cli.printing import print_json, print_table
 from registry.cli.recalling import recalled_measurements
 from registry.errors import UsageError
@@ -20,12 +27,7 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: specreg tune pico-little pico-target --limit 2 --max-new-tokens 48")
 @click.argument("source")
 @click.argument("target")
-@click.option(
-    "--prompts",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench. Default: a small set of our own.",
-)
+@with_prompts
 @click.option(
     "--limit", type=click.IntRange(min=1), default=6, show_default=True, metavar="N", help="So many prompts."
 )

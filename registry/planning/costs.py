@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from registry.planning.timing import EdgeTimes, ForwardTimes
+from registry.planning.timing import ChainTimes, EdgeTimes, ForwardTimes
 
 LONGEST_QUERY: Final = 32  # tokens of the longest query that is looked up
 
@@ -48,6 +48,7 @@ class ChainCosts:
         greedy: bool,
         cached: int,
         prompt_tokens: int = 32,
+        chain: ChainTimes | None = None,
     ) -> ChainCosts:
         """From what was measured of a chain's models and its edges.
 
@@ -57,13 +58,17 @@ class ChainCosts:
             greedy: Whether tokens are the likeliest, or drawn.
             cached: Positions of the cache, in the middle of the text.
             prompt_tokens: How long a prompt is about.
+            chain: Of the whole chain, where it was run.
         """
         law = "greedy" if greedy else "sampled"
         queries = range(1, LONGEST_QUERY + 1)
+        verify = [edge.verify[law] for edge in edges]
+        if chain is not None:
+            verify[-1] += chain.round
         return cls(
             forwards=tuple((0.0, *(one.seconds(query, cached) for query in queries)) for one in models),
             draw=models[0].outside[law],
-            verify=tuple(edge.verify[law] for edge in edges),
+            verify=tuple(verify),
             heads=tuple(edge.head for edge in edges),
             prompt=tuple(one.seconds(prompt_tokens) / prompt_tokens for one in models),
         )

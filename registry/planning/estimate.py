@@ -229,7 +229,11 @@ class Estimator:
             for source, target in pairwise(models)
         ]
         costs = ChainCosts.measured(
-            [times for times, _ in known], edges, greedy=self._law.greedy, cached=self._cached
+            [times for times, _ in known],
+            edges,
+            greedy=self._law.greedy,
+            cached=self._cached,
+            chain=self._measured.chain(models),
         )
         return costs, {model: basis for model, (_, basis) in zip(models, known, strict=True)}
 

@@ -11,7 +11,7 @@ from registry.planning.law import Law
 from registry.planning.lengths import DraftLengths
 from registry.planning.measurement import Kind, Measurement
 from registry.planning.setup import Setup
-from registry.planning.timing import EdgeTimes, ForwardTimes
+from registry.planning.timing import ChainTimes, EdgeTimes, ForwardTimes
 from registry.planning.trace import EdgeTrace
 from registry.records import HEAD_SEPARATOR, Record
 
@@ -50,6 +50,10 @@ class Measured:
     def rounds(self, source: str, target: str) -> EdgeTimes | None:
         """What an edge's rounds take besides."""
         return self._find(EdgeTimes, ("rounds", edge_subject(source, target), ""), [source, target])
+
+    def chain(self, models: Sequence[str]) -> ChainTimes | None:
+        """What a chain's rounds take beside its edges'; known of three models or more."""
+        return self._find(ChainTimes, ("chain", chain_subject(models), ""), models, [])
 
     def traces(self, models: Sequence[str], law: Law) -> tuple[EdgeTrace, ...] | None:
         """One trace per edge of a chain, along the same texts of its last model; None unless all are there."""

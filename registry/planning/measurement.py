@@ -8,9 +8,9 @@ from typing import Any, Literal
 from registry.planning.setup import Setup
 from registry.records import Record
 
-Kind = Literal["forwards", "rounds", "trace", "lengths"]
-"""Of a model: its forwards. Of an edge: what its rounds take besides, and its trace along texts. Of a chain: lengths
-found by running it."""
+Kind = Literal["forwards", "rounds", "chain", "trace", "lengths"]
+"""Of a model: its forwards. Of an edge: what its rounds take besides, and its trace along texts. Of a chain: what its
+rounds take beside its edges', and lengths found by running it."""
 
 
 class Measurement(Record):

@@ -66,6 +66,17 @@ class EdgeTimes(Record):
     verify: dict[str, Seconds]
 
 
+class ChainTimes(Record):
+    """What a round of the last of three models or more takes beside all that its models and edges tell, in seconds.
+
+    Each edge was measured as a chain of two. In a longer one models find the processor's caches otherwise, so this may
+    be less than nothing.
+    """
+
+    models: tuple[str, ...]
+    round: Annotated[float, Field(allow_inf_nan=False)]
+
+
 def _between(table: Mapping[int, float], place: int, *, hold: bool = False) -> float:
     """The value at a place. Below the first it is the first; beyond the last it grows in proportion, or holds."""
     places: Sequence[int] = sorted(table)

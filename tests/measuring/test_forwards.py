@@ -12,6 +12,7 @@ from heads import Cascade
 from heads.engines.captured import CapturedLevel
 from heads.engines.eager import EagerLevel
 from heads.generation import Generation, LevelReport
+from heads.measuring.chains import chain_seconds
 from heads.measuring.clock import Clock
 from heads.measuring.edges import verify_seconds
 from heads.measuring.effort import Effort
@@ -123,6 +124,26 @@ def test_rounds_leave_what_forwards_do_not_explain() -> None:
     assert max(dear.values()) < 0
 
 
+def test_a_long_chain_is_measured_as_one() -> None:
+    """
+    What a chain of three takes beside its edges is told by running it: less, as more is explained.
+    """
+    cascade = Cascade(chain(count=3), names=["little", "draft", "target"])
+    nothing, much = (
+        chain_seconds(
+            cascade,
+            PROMPT,
+            times=[times_of(name, each=0.0, prompt=0.0) for name in cascade.names],
+            verify=[{"greedy": each, "sampled": each}] * 2,
+            effort=LITTLE,
+        )
+        for each in (0.0, 1.0)
+    )
+
+    assert nothing > 0
+    assert much < 0
+
+
 def test_the_middle_pass_counts() -> None:
     """
     A slow pass and a fast one move nothing, and what comes out below nothing is nothing.
@@ -147,7 +168,9 @@ def test_a_clock_times_all_models_and_all_pairs() -> None:
 
     clock.run(told.append)
 
-    assert len(told) == clock.steps == 6
+    assert len(told) == clock.steps == 7
+    assert clock.chain is not None
+    assert clock.chain.models == ("little", "draft", "target")
     for place, name in enumerate(cascade.names):
         below, above = (clock.forwards(place)[role] for role in (False, True))
         assert (below.model, below.as_target, above.as_target) == (name, False, True)

@@ -12,12 +12,13 @@ from registry.lock import Lock
 from registry.planning.assumed import AssumedTimes, assumed_acceptance
 from registry.planning.known import known_here
 from registry.planning.law import Law
-from registry.planning.measured import Measured
+from registry.planning.measured import Measured, chain_subject
 from registry.planning.measurement import Measurement
 from registry.planning.plan import Plan, plan
+from registry.planning.timing import ChainTimes
 from registry.records import Catalog, Head, Model, Source, TokenizerFamily
 from registry.shelf import Shelf
-from tests.planning.measurements import HERE, edged, fingerprinted, timed
+from tests.planning.measurements import HERE, edged, fingerprinted, stored, timed
 
 SIZES = {"small": 500_000_000, "middle": 2_000_000_000, "large": 16_000_000_000}
 
@@ -145,6 +146,30 @@ def test_what_was_measured_counts(shelf: Shelf) -> None:
 
     assert chains(found).index(("large",)) < chains(found).index(("middle", "large"))
     assert all(one.estimate.measured for one in found.chains)
+
+
+def test_what_the_whole_chain_takes_counts_too(shelf: Shelf) -> None:
+    """
+    Where a chain of three was run as one, what its rounds took beside its edges' makes it as much slower.
+    """
+    known = [
+        *timed("small", 0.001),
+        *timed("middle", 0.003),
+        *timed("large", 0.010),
+        *edged("small", "middle", 0.9, text_of="large"),
+        *edged("middle", "large", 0.9),
+    ]
+    models = ("small", "middle", "large")
+    late = ChainTimes(models=models, round=0.1)
+    more = [*known, stored("chain", chain_subject(models), late)]
+
+    speeds = [
+        {one.estimate.models: one.tokens_per_second for one in planned(shelf, "large", these).chains}
+        for these in (known, more)
+    ]
+
+    assert speeds[1][models] < 0.5 * speeds[0][models]
+    assert speeds[1]["middle", "large"] == speeds[0]["middle", "large"]
 
 
 def test_another_setup_and_other_checkpoints_say_nothing(shelf: Shelf) -> None:
