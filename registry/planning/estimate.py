@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 from typing import Final, Literal
 
 from registry.planning.assumed import ITEM_BYTES, AssumedTimes, assumed_acceptance
@@ -80,7 +81,7 @@ class Estimator:
         named = dtype or (measured.setup.dtype if measured.setup is not None else HALF)
         self._item_bytes = ITEM_BYTES.get(named, ITEM_BYTES[HALF])
         self._times: dict[tuple[str, bool], tuple[ForwardTimes, Basis] | None] = {}
-        self._assumed = self._fitted()
+        self._assumed, self._beside = self._fitted()
 
     @property
     def assumed_times(self) -> AssumedTimes:
@@ -195,14 +196,16 @@ class Estimator:
         setup = self._measured.setup
         return Replay(costs, traces, ahead=setup is not None and setup.device != "cpu")
 
-    def _fitted(self) -> AssumedTimes:
-        """Times by size, by what was measured of this setup."""
-        points = []
+    def _fitted(self) -> tuple[AssumedTimes, dict[str, float]]:
+        """Times by size, and what a token takes beside a forward in the mean, by what was measured of this setup."""
+        points, beside = [], []
         for name, model in self._models.items():
             known = self._measured.forwards(name, as_target=False)
             if known is not None and model.parameters is not None:
                 points.append((model.parameters * self._item_bytes, known.seconds(1, self._cached)))
-        return AssumedTimes.from_measured(points)
+                beside.append(known.outside)
+        mean = {way: fmean(one[way] for one in beside) if beside else 0.0 for way in ("greedy", "sampled")}
+        return AssumedTimes.from_measured(points), mean
 
     def _times_of(self, model: str, *, as_target: bool) -> tuple[ForwardTimes, Basis] | None:
         place = (model, as_target)
@@ -212,7 +215,7 @@ class Estimator:
             if known is not None:
                 self._times[place] = known, "measured"
             elif size is not None:
-                self._times[place] = _by_size(model, self._assumed.seconds(size)), "assumed"
+                self._times[place] = self._by_size(model, self._assumed.seconds(size)), "assumed"
             else:
                 self._times[place] = None
         return self._times[place]
@@ -225,7 +228,8 @@ class Estimator:
         if len(known) < len(models):
             return None
         edges = [
-            self._measured.rounds(source, target) or _no_time(source, target)
+            self._measured.rounds(source, target)
+            or EdgeTimes(source=source, target=target, verify=self._beside)
             for source, target in pairwise(models)
         ]
         costs = ChainCosts.measured(
@@ -271,12 +275,7 @@ class Estimator:
         rough = self.rough_acceptance(source, target)
         return None if rough is None else (rough, "assumed")
 
-
-def _by_size(model: str, seconds: float) -> ForwardTimes:
-    """A forward that takes the same for any short query."""
-    times = tuple(ForwardTime(query=query, cached=MIDDLE, seconds=seconds) for query in (1, 32))
-    return ForwardTimes(model=model, times=times, outside={"greedy": 0.0, "sampled": 0.0})
-
-
-def _no_time(source: str, target: str) -> EdgeTimes:
-    return EdgeTimes(source=source, target=target, verify={"greedy": 0.0, "sampled": 0.0})
+    def _by_size(self, model: str, seconds: float) -> ForwardTimes:
+        """A forward that takes the same for any short query."""
+        times = tuple(ForwardTime(query=query, cached=MIDDLE, seconds=seconds) for query in (1, 32))
+        return ForwardTimes(model=model, times=times, outside=self._beside)

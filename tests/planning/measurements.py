@@ -39,7 +39,9 @@ def stored(
     )
 
 
-def timed(model: str, seconds: float, *, setup: Setup = HERE, fingerprint: str = SAME) -> list[Measurement]:
+def timed(
+    model: str, seconds: float, *, outside: float = 0.0, setup: Setup = HERE, fingerprint: str = SAME
+) -> list[Measurement]:
     """Forwards that take the same for any length, in both roles."""
     times = tuple(
         ForwardTime(query=query, cached=cached, seconds=seconds) for query in (1, 16) for cached in (0, 64)
@@ -48,7 +50,7 @@ def timed(model: str, seconds: float, *, setup: Setup = HERE, fingerprint: str =
         stored(
             "forwards",
             target_subject(model) if as_target else model,
-            ForwardTimes(model=model, as_target=as_target, times=times, outside=BOTH),
+            ForwardTimes(model=model, as_target=as_target, times=times, outside=dict.fromkeys(BOTH, outside)),
             setup=setup,
             fingerprint=fingerprint,
         )

@@ -301,6 +301,17 @@ def test_assumed_times_lie_on_the_line_of_what_was_measured() -> None:
     assert AssumedTimes.from_measured([(1000, 0.002)]).seconds(2000) == pytest.approx(0.004)
 
 
+def test_what_steps_take_beside_forwards_is_assumed_too(shelf: Shelf) -> None:
+    """
+    A model that was not measured is not foreseen to draw its tokens for nothing where the others do not.
+    """
+    free = planned(shelf, "large", timed("large", 0.01))
+    dear = planned(shelf, "large", timed("large", 0.01, outside=0.005))
+
+    speeds = [{one.estimate.models: one.tokens_per_second for one in found.chains} for found in (free, dear)]
+    assert speeds[1]["middle", "large"] < 0.8 * speeds[0]["middle", "large"]
+
+
 def test_the_further_apart_the_less_is_kept() -> None:
     """
     Assumed acceptance falls with the ratio of sizes, and stays a probability.
