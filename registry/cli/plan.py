@@ -108,9 +108,8 @@ def _measure_missing(shelf: Shelf, names: tuple[str, ...], law: Law, options: di
 
     done: list[set[str]] = []
     listed = planned(shelf, names, law, options).chains
-    for one in sorted(
-        listed, key=lambda one: -len(one.estimate.models)
-    ):  # the longest tell of their parts too
+    # the longest tell of their parts too
+    for one in sorted(listed, key=lambda one: -len(one.estimate.models)):
         models = one.estimate.models
         within = any(set(models) <= known for known in done)
         if one.installed and not one.estimate.measured and not within:

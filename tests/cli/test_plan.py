@@ -10,6 +10,7 @@ import pytest
 
 import registry
 from heads.bench.prompts import own_prompts
+from heads.measuring import effort
 from heads.measuring.effort import Effort
 from heads.measuring.measure import measure
 from registry.cli.plan import Size
@@ -78,6 +79,24 @@ def test_measured_chains_are_told_as_measured(
     assert {chain["basis"]["lengths"] for chain in found["chains"] if len(chain["models"]) > 1} == {
         "replayed"
     }
+
+
+def test_what_is_missing_is_measured_first(specreg: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    With --measure a chain that is here is measured under the law that is planned for, before it is planned.
+    """
+    monkeypatch.setattr(effort, "USUAL", Effort(passes=1, forwards=1, seconds=0.01, runs=1, tokens=8, head=1))
+    monkeypatch.setattr("registry.cli.measure.PROMPTS", 1)
+    monkeypatch.setattr("registry.cli.measure.NEW_TOKENS", 12)
+    chain = ("pico-draft", "pico-target")
+
+    before = json.loads(specreg("plan", *chain, "--json").out)["chains"]
+    after = json.loads(specreg("plan", *chain, "--measure", "--json").out)["chains"]
+
+    assert {basis for one in before for basis in one["basis"]["forwards"].values()} == {"assumed"}
+    pair = next(one for one in after if one["models"] == list(chain))
+    assert set(pair["basis"]["forwards"].values()) == {"measured"}
+    assert [share["from"] for share in pair["basis"]["acceptance"].values()] == ["measured"]
 
 
 def test_auto_decodes_with_the_plans_best(
