@@ -8,7 +8,7 @@ from typing import Final
 
 from heads.cascade import Cascade
 from heads.generation import Generation
-from heads.measuring.edges import BRIEF
+from heads.measuring.edges import brief_and_whole
 from heads.measuring.effort import Effort
 from heads.measuring.forwards import WAYS
 from registry.planning.timing import ForwardTimes
@@ -38,25 +38,20 @@ def chain_seconds(
         effort: How many texts, and how long.
     """
     bare = cascade.part(range(len(cascade.models)), [None] * len(cascade.heads))
+    lengths = drafted(len(cascade.heads))
     rest: list[float] = []
     for way, law in WAYS.items():
         for run in range(effort.runs):
-            brief, whole = (
-                bare.generate(
-                    list(prompt),
-                    max_new_tokens=tokens,
-                    seed=run,
-                    max_draft=[LENGTH * 2**edge for edge in range(len(cascade.heads))],
-                    schedule="fixed",
-                    eos_token_id=[],
-                    **law,
-                )
-                for tokens in (BRIEF, BRIEF + effort.tokens)
-            )
+            brief, whole = brief_and_whole(bare, prompt, max_draft=lengths, seed=run, law=law, effort=effort)
             left = [out.seconds - explained_seconds(out, times, verify, way) for out in (brief, whole)]
             rounds = whole.levels[-1].forwards - brief.levels[-1].forwards
             rest.append((left[1] - left[0]) / max(1, rounds))
     return median(rest)
+
+
+def drafted(edges: int) -> list[int]:
+    """Tokens a round of each edge, smallest first."""
+    return [LENGTH * 2**edge for edge in range(edges)]
 
 
 def explained_seconds(

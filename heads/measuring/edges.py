@@ -8,9 +8,9 @@ times of forwards do not explain; it is not what a clock in the forwards would l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 import torch
 from transformers import PreTrainedModel
@@ -19,9 +19,11 @@ from heads.anatomy import hidden_size
 from heads.bench.timing import median_seconds
 from heads.cascade import Cascade
 from heads.edge import AcceptanceHead
+from heads.generation import Generation
 from heads.measuring.effort import Effort
 from heads.measuring.forwards import WAYS, decoding_seconds
 from heads.sampling import Greedy, Rule, Seeded, Warped
+from heads.settings import PerEdgeInt
 from registry.planning.timing import ForwardTimes
 
 LENGTH: Final = 4  # tokens drafted a round
@@ -54,19 +56,7 @@ def verify_seconds(
     ] = []  # a few texts tell it better together than by law: of it only the verdict hangs on that
     for way, law in WAYS.items():
         for run in range(effort.runs):
-            # what a prompt takes above its forwards, the first rounds with it, is in both texts
-            brief, whole = (
-                two.generate(
-                    list(prompt),
-                    max_new_tokens=tokens,
-                    seed=run,
-                    max_draft=LENGTH,
-                    schedule="fixed",
-                    eos_token_id=[],
-                    **law,
-                )
-                for tokens in (BRIEF, BRIEF + effort.tokens)
-            )
+            brief, whole = brief_and_whole(two, prompt, max_draft=LENGTH, seed=run, law=law, effort=effort)
             unexplained = [
                 out.seconds
                 - decoding_seconds(out, times, query=LENGTH + 1)
@@ -76,6 +66,30 @@ def verify_seconds(
             rounds = whole.levels[1].forwards - brief.levels[1].forwards
             rest.append((unexplained[1] - unexplained[0]) / max(1, rounds) - judging[way])
     return {way: seconds + median(rest) for way, seconds in judging.items()}
+
+
+def brief_and_whole(
+    cascade: Cascade,
+    prompt: Sequence[int],
+    *,
+    max_draft: PerEdgeInt,
+    seed: int,
+    law: Mapping[str, Any],
+    effort: Effort,
+) -> list[Generation]:
+    """A text of a few tokens, and one that goes on: what the prompt takes above its forwards is in both."""
+    return [
+        cascade.generate(
+            list(prompt),
+            max_new_tokens=tokens,
+            seed=seed,
+            max_draft=max_draft,
+            schedule="fixed",
+            eos_token_id=[],
+            **law,
+        )
+        for tokens in (BRIEF, BRIEF + effort.tokens)
+    ]
 
 
 @torch.inference_mode()

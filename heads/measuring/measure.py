@@ -13,6 +13,7 @@ from heads.bench.prompts import BenchPrompt
 from heads.bench.provenance import machine
 from heads.cascade import Cascade
 from heads.fitting import check_length
+from heads.measuring.chains import drafted
 from heads.measuring.clock import Clock
 from heads.measuring.edges import LENGTH
 from heads.measuring.effort import USUAL, Effort
@@ -123,10 +124,11 @@ class MeasuringRun:
 
     def _warm_up(self) -> None:
         """Every graph that a text or a round may need, recorded before anything is timed."""
-        if graphs := self.cascade.graphs_for(LENGTH):
+        most = max([LENGTH, *drafted(len(self.cascade.heads))])
+        if graphs := self.cascade.graphs_for(most):
             with self.bar(graphs, "recording") as told:
                 longest = max(map(len, self._ids)) + self.max_new_tokens
-                self.cascade.warm_up(longest, max_draft=LENGTH, told=partial(told, ""))
+                self.cascade.warm_up(longest, max_draft=most, told=partial(told, ""))
 
     def _keep_times(self, clock: Clock) -> None:
         for place, name in enumerate(self.cascade.names):

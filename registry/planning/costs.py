@@ -77,14 +77,3 @@ class ChainCosts:
         """One forward of a level."""
         table = self.forwards[level]
         return table[query] if query < len(table) else table[-1] * query / (len(table) - 1)
-
-    def part(self, places: Sequence[int]) -> ChainCosts:
-        """The same of a chain of neighbours among its models."""
-        first, last = places[0], places[-1]
-        return ChainCosts(
-            forwards=self.forwards[first : last + 1],
-            draw=self.draw,
-            verify=self.verify[first:last],
-            heads=self.heads[first:last],
-            prompt=self.prompt[first : last + 1],
-        )

@@ -50,10 +50,7 @@ def seconds_per_token(costs: ChainCosts, acceptance: Sequence[float], lengths: S
         below = _proposing(costs, level, below, acceptance[level - 1], most=lengths[level])
     if not lengths:
         return below[1]
-    most = lengths[-1]
-    round_ = below[most] + costs.forward(len(lengths), most + 1) + costs.verify[-1]
-    tokens = sum((kept + 1) * share for kept, share in enumerate(kept_by_chance(acceptance[-1], most)))
-    return round_ / tokens
+    return _last_round(costs, below, acceptance[-1])
 
 
 def best_fixed(
@@ -78,14 +75,15 @@ def _tried(
             for (lengths, below), more in product(proposals.items(), grid)
             if more >= lengths[-1]
         }
-    tokens = {
-        most: sum((kept + 1) * share for kept, share in enumerate(kept_by_chance(acceptance[-1], most)))
-        for most in grid
-    }
     for lengths, below in proposals.items():
-        most = lengths[-1]
-        round_ = below[most] + costs.forward(edges, most + 1) + costs.verify[-1]
-        yield round_ / tokens[most], lengths
+        yield _last_round(costs, below, acceptance[-1]), lengths
+
+
+def _last_round(costs: ChainCosts, below: Sequence[float], acceptance: float) -> float:
+    """Seconds a token of the last level, out of what the level below it takes for 0, 1 ... all its tokens."""
+    most = len(below) - 1
+    seconds = below[most] + costs.forwards[-1][most + 1] + costs.verify[-1]
+    return seconds / sum((kept + 1) * share for kept, share in enumerate(kept_by_chance(acceptance, most)))
 
 
 def _drafting(costs: ChainCosts, most: int) -> list[float]:

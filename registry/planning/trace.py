@@ -53,11 +53,6 @@ class EdgeTrace(Record):
     texts: tuple[TextTrace, ...]
 
     @property
-    def tokens(self) -> int:
-        """How many places it rests on."""
-        return sum(len(text.kept) for text in self.texts)
-
-    @property
     def foreseen(self) -> bool:
         """Whether it tells what a head says."""
         return bool(self.texts) and all(len(text.foreseen_kept) == len(text.kept) for text in self.texts)
