@@ -213,18 +213,19 @@ class Cascade:
             min_draft, max_draft: Bounds on the tokens each level drafts a round; one value, or one per edge,
                 smallest edge first.
             threshold: Drafting stops when 1 - the head's survival exceeds it; 1 drafts max_draft tokens.
-            stop: The text ends with the token that completes one of these strings.
+            stop: The text ends with the token that completes one of these strings; none begins in the prompt.
             eos_token_id: What ends the text; None takes it from the last model, else from the tokenizer; []
                 is nothing.
             generation_config: Says what the options left out here are; a field that no option stands for is
-                refused. The last model's own generation_config is not read, but for its end tokens.
+                refused. The last model's own, which transformers would read, is not read, but for its end tokens:
+                hand over `models[-1].generation_config` to decode as its makers recommend.
             streamer: A transformers streamer: the prompt, then each token as it is settled, then the end.
 
         Raises:
             GenerationError: an option or the prompt is out of range, or a model's logits are not finite.
         """
         ids = prompt_ids(prompt, self.tokenizer, vocab_size=self.vocab_size)
-        given = {
+        options = {
             "max_new_tokens": max_new_tokens,
             "temperature": temperature,
             "top_k": top_k,
@@ -234,10 +235,13 @@ class Cascade:
             "stop": stop,
             "eos_token_id": eos_token_id,
         }
+        given = {name: value for name, value in options.items() if value is not None}
         configured = (
-            {} if generation_config is None else options_of(generation_config, prompt_tokens=len(ids))
+            {}
+            if generation_config is None
+            else options_of(generation_config, prompt_tokens=len(ids), given=given)
         )
-        asked = DEFAULTS | configured | {name: value for name, value in given.items() if value is not None}
+        asked = DEFAULTS | configured | given
         eos_token_id = asked.pop("eos_token_id")
         settings = read_settings(
             edges=len(self.heads),

@@ -1,35 +1,35 @@
-"""A transformers GenerationConfig as options of `generate`: what it asks for is done, or refused by name."""
+"""A transformers GenerationConfig as options of `generate`: what it asks for is done, or refused by name.
+
+A field stands in one of three lists, or is refused whatever it says: a field that is new in transformers is so, too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from transformers import GenerationConfig
+from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
 
 from registry.errors import GenerationError
 
 # What transformers fills in when sampling and nobody says otherwise.
 SAMPLED: Final[dict[str, float | int]] = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": 0.0}
-# Fields that say nothing of the text: bookkeeping, caches, what is returned, and how transformers speculates.
+# Fields that say nothing of the text: bookkeeping, how transformers keeps a cache and speculates, what is for batches,
+# beams or encoders alone. Invalid values are no text here, but an error, so there are none to remove.
 SILENT: Final = frozenset(
     {
         "use_cache",
-        "cache_implementation",
         "cache_config",
         "max_cache_len",
         "pad_token_id",
         "bos_token_id",
         "decoder_start_token_id",
         "return_dict_in_generate",
-        "output_attentions",
-        "output_hidden_states",
-        "output_scores",
-        "output_logits",
         "remove_invalid_values",
         "renormalize_logits",
         "early_stopping",
         "length_penalty",
-        "is_assistant",
         "num_assistant_tokens",
         "num_assistant_tokens_schedule",
         "assistant_confidence_threshold",
@@ -46,7 +46,7 @@ SILENT: Final = frozenset(
         "prefill_chunk_size",
     }
 )
-# Values that leave the text alone.
+# Values that leave the text, and what is given back, alone.
 NEUTRAL: Final[dict[str, tuple[object, ...]]] = {
     "num_beams": (1,),
     "num_beam_groups": (1,),
@@ -63,6 +63,15 @@ NEUTRAL: Final[dict[str, tuple[object, ...]]] = {
     "guidance_scale": (1.0,),
     "penalty_alpha": (0.0,),
     "token_healing": (False,),
+    "suppress_tokens": ([],),
+    "begin_suppress_tokens": ([],),
+    "is_assistant": (False,),
+    "output_attentions": (False,),
+    "output_hidden_states": (False,),
+    "output_scores": (False,),
+    "output_logits": (False,),
+    # every cache of exact keys and values gives one text; a quantized one another
+    "cache_implementation": (*(kind for kind in ALL_CACHE_IMPLEMENTATIONS if kind != "quantized"), "paged"),
 }
 DONE: Final = frozenset(
     {
@@ -80,33 +89,60 @@ DONE: Final = frozenset(
 )
 
 
-def options_of(config: GenerationConfig, *, prompt_tokens: int) -> dict[str, Any]:
+def options_of(
+    config: GenerationConfig, *, prompt_tokens: int, given: Collection[str] = ()
+) -> dict[str, Any]:
     """Options of `Cascade.generate` that the config sets; it samples only where `do_sample` says so.
+
+    Options that are `given` by name are not asked of the config: a max_length that they overrule may be too short.
 
     Raises:
         GenerationError: it asks for something else: beams, constraints, a processor that is not built here.
     """
-    given = {name: value for name, value in config.to_dict().items() if value is not None}
-    for name, value in given.items():
-        known = name in DONE or name in SILENT or name.startswith("_") or name == "transformers_version"
-        if not known and value not in NEUTRAL.get(name, ()):
-            raise GenerationError(
-                option=f"generation_config.{name}",
-                expected="nothing, since a cascade does not do that",
-                found=value,
-                next_step="Leave it out, or decode with the model's own generate.",
-            )
-    options: dict[str, Any] = {"temperature": 0.0}
-    if given.get("do_sample"):
-        options = {name: given.get(name, usual) for name, usual in SAMPLED.items()}
-    if "repetition_penalty" in given:
-        options["repetition_penalty"] = given["repetition_penalty"]
-    if "max_new_tokens" in given:
-        options["max_new_tokens"] = given["max_new_tokens"]
-    elif "max_length" in given:
-        options["max_new_tokens"] = given["max_length"] - prompt_tokens
-    if "stop_strings" in given:
-        options["stop"] = given["stop_strings"]
-    if "eos_token_id" in given:
-        options["eos_token_id"] = given["eos_token_id"]
+    if not isinstance(config, GenerationConfig):
+        raise GenerationError(
+            option="generation_config",
+            expected="a GenerationConfig of transformers",
+            found=config,
+            next_step="GenerationConfig(**fields) makes one of a dict.",
+        )
+    said = {name: value for name, value in config.to_dict().items() if value is not None}
+    for name, value in said.items():
+        _require_known(name, value)
+    # a temperature given by name may yet sample: then these are its bounds
+    options: dict[str, Any] = {name: said[name] for name in ("top_k", "top_p", "min_p") if name in said}
+    options["temperature"] = 0.0
+    if said.get("do_sample"):
+        options = {name: said.get(name, usual) for name, usual in SAMPLED.items()}
+    if "repetition_penalty" in said:
+        options["repetition_penalty"] = said["repetition_penalty"]
+    if "max_new_tokens" in said:
+        options["max_new_tokens"] = said["max_new_tokens"]
+    elif "max_length" in said and "max_new_tokens" not in given:
+        options["max_new_tokens"] = _length(said["max_length"], prompt_tokens) - prompt_tokens
+    if "stop_strings" in said:
+        options["stop"] = said["stop_strings"]
+    if "eos_token_id" in said:
+        options["eos_token_id"] = said["eos_token_id"]
     return options
+
+
+def _require_known(name: str, value: object) -> None:
+    known = name in DONE or name in SILENT or name.startswith("_") or name == "transformers_version"
+    if not known and value not in NEUTRAL.get(name, ()):
+        raise GenerationError(
+            option=f"generation_config.{name}",
+            expected="nothing, since a cascade does not do that",
+            found=value,
+            next_step="Leave it out, or decode with the model's own generate.",
+        )
+
+
+def _length(value: object, prompt_tokens: int) -> int:
+    if type(value) is not int or value <= prompt_tokens:
+        raise GenerationError(
+            option="generation_config.max_length",
+            expected=f"an integer above the {prompt_tokens} tokens of the prompt, which it counts, too",
+            found=value,
+        )
+    return value

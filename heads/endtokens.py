@@ -27,6 +27,8 @@ def end_tokens_of(
     found = given if given is not None else next((one for one in said if one is not None), [])
     tokens: Iterable[object] = found if isinstance(found, Sequence | Tensor) else (found,)
     listed = tokens.reshape(-1).tolist() if isinstance(tokens, Tensor) else list(tokens)
+    if given is None:  # some configs write -1 for none
+        listed = [token for token in listed if type(token) is not int or token >= 0]
     if any(type(token) is not int or token < 0 for token in listed):
         raise GenerationError(
             option="eos_token_id", expected="None, a token id, or a list of token ids", found=found

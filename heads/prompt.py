@@ -23,7 +23,7 @@ def prompt_ids(prompt: Prompt, tokenizer: PreTrainedTokenizerBase | None, *, voc
             no begin token can stand for it.
     """
     if isinstance(prompt, str):
-        ids = [int(token) for token in _needed(tokenizer, "text")(prompt)["input_ids"]]
+        ids = [int(token) for token in _needed(tokenizer, "text")(_writable(prompt))["input_ids"]]
     elif _is_chat(prompt):
         ids = _chat_ids(_needed(tokenizer, "chat messages"), prompt)
     else:
@@ -73,7 +73,21 @@ def _chat_ids(tokenizer: PreTrainedTokenizerBase, messages: Any) -> list[int]:
         raise GenerationError(
             option="prompt", expected="messages as the chat template takes them", found=str(error)
         ) from error
-    return [int(token) for token in tokenizer(text, add_special_tokens=False)["input_ids"]]
+    return [int(token) for token in tokenizer(_writable(str(text)), add_special_tokens=False)["input_ids"]]
+
+
+def _writable(text: str) -> str:
+    """The text, which no tokenizer reads where it holds half a character: bytes of a terminal that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise GenerationError(
+            option="prompt",
+            expected="text that can be written as UTF-8",
+            found=text[error.start : error.end],
+            next_step="It holds half of a character: give the text as it was before it was cut or wrongly decoded.",
+        ) from error
+    return text
 
 
 def _listed(prompt: object) -> list[int]:
@@ -86,6 +100,9 @@ def _listed(prompt: object) -> list[int]:
                 option="prompt", expected=expected, found=f"a tensor {shape} of {prompt.dtype}"
             )
         return [int(token) for token in prompt.reshape(-1).tolist()]
-    if isinstance(prompt, Sequence) and all(type(token) is int for token in prompt):
+    raw = isinstance(
+        prompt, bytes | bytearray | memoryview
+    )  # integers, too, but nobody means token ids by them
+    if isinstance(prompt, Sequence) and not raw and all(type(token) is int for token in prompt):
         return list(prompt)
     raise GenerationError(option="prompt", expected=expected, found=prompt)

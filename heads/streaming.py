@@ -10,6 +10,8 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+from registry.errors import GenerationError
+
 
 class Streamer(Protocol):
     """What transformers' streamers are."""
@@ -27,9 +29,21 @@ class Stream(AbstractContextManager["Stream"]):
     """Feeds one streamer, or none; tells it the end on every way out, unless the streamer itself failed.
 
     A reader on the other side is thus never left waiting, and the streamer is ready for another text.
+
+    Raises:
+        GenerationError: it is no streamer.
     """
 
     def __init__(self, streamer: Streamer | None) -> None:
+        if streamer is not None and not all(
+            callable(getattr(streamer, name, None)) for name in ("put", "end")
+        ):
+            raise GenerationError(
+                option="streamer",
+                expected="None, or what has put(tokens) and end(), as the streamers of transformers do",
+                found=streamer,
+                next_step="transformers.TextStreamer(tokenizer) prints the text as it comes.",
+            )
         self._streamer = streamer
 
     def __enter__(self) -> Self:

@@ -33,6 +33,11 @@ class Forward:
         self._options = inspect.signature(model.forward).parameters
         self._cache_argument = cache_argument(model)
         self._body: nn.Module = model.base_model
+        # some models call their decoder past the body (OPT): it shows the last hidden state then
+        decoder = model.get_decoder()
+        self._shows: list[nn.Module] = (
+            [self._body] if decoder in (self._body, model) else [decoder, self._body]
+        )
         self._embedding: nn.Module = model.get_input_embeddings()
         if self._body is model:
             raise IncompatibleError(
@@ -80,9 +85,10 @@ class Forward:
             if threading.get_ident() == thread:  # another cascade may run this model in another thread
                 seen.append(output[0])
 
-        handle = self._body.register_forward_hook(see)
+        handles = [module.register_forward_hook(see) for module in self._shows]
         try:
             logits = self.model(**call, return_dict=True).logits
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
         return logits[0, -rows:], seen[-1][0, -rows:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Final
 
 import torch
@@ -15,6 +16,8 @@ from registry.errors import IncompatibleError
 PROBE: Final = (2, 3, 5, 7)
 ROUNDING: Final = 0.1  # of the spread of logits: what kernels for another number of queries may be off
 NOISE: Final = 0.02  # what the same kernels may be off, where they add in no fixed order
+# what a forward raises that was given something else than it expects
+FAILURES: Final = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
 
 
 @torch.inference_mode()
@@ -23,7 +26,8 @@ def prove_rollback(level: Level, model: PreTrainedModel) -> None:
 
     Raises:
         RollbackError: they are not after something was taken back.
-        IncompatibleError: they never were: the model counts positions by itself otherwise than from 0.
+        IncompatibleError: they never were: the model needs more than token ids, or counts positions by itself
+            otherwise than from 0.
     """
     vocabulary = output_rows(model)
     tokens = [token % vocabulary for token in PROBE]
@@ -32,15 +36,22 @@ def prove_rollback(level: Level, model: PreTrainedModel) -> None:
     try:
         own = model(input_ids=ids, use_cache=False).logits[0, -2:].float()
         first = level.feed(tokens, 2).logits.float().clone()
+    except torch.OutOfMemoryError:  # says nothing of the model
+        raise
+    except FAILURES as error:
+        raise _needs_more(level.name, model, error) from error
+    try:
         level.rollback(2)
-        level.feed(tokens[:2], 1)
+        # a model that expects the whole text again, not what is new of it, has nothing to say of so few tokens
+        others = len(level.feed(tokens[:2], 1).logits)
         level.rollback(2)
         again = level.feed(tokens[2:], 2).logits.float()
-        # a state that kept what was taken back is far off
-        taken_back = alike(first, again)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except FAILURES as error:
         raise no_rollback(level.name, model) from error
-    if not taken_back:
+    # a state that kept what was taken back is far off
+    if others != 1 or not alike(first, again):
         raise no_rollback(level.name, model)
     if not alike(own, first, within=NOISE):
         raise IncompatibleError(
@@ -54,4 +65,19 @@ def prove_rollback(level: Level, model: PreTrainedModel) -> None:
 
 def alike(rows: Tensor, others: Tensor, *, within: float = ROUNDING) -> bool:
     """Whether two (n, vocab) logits differ by rounding alone; of numbers that are none, decoding tells."""
+    if rows.shape != others.shape:
+        return False
     return not float((rows - others).abs().mean()) > within * float(rows.std())
+
+
+def _needs_more(name: str, model: PreTrainedModel, error: Exception) -> IncompatibleError:
+    """The refusal of a model whose forward raises when it is given token ids and nothing else."""
+    said = textwrap.shorten(str(error), 200, placeholder=" ...")  # torch lists every signature there is
+    return IncompatibleError(
+        subject=name,
+        field="forward",
+        expected="a model that continues a text when it is fed nothing but token ids",
+        found=f"{type(model).__name__}, which raised {type(error).__name__}: {said}",
+        next_step="Try model.generate by itself: if that raises too, the model needs other input or is damaged; "
+        "else choose a causal LM of another family.",
+    )

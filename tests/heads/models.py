@@ -66,6 +66,7 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "gemma3": _maker("Gemma3Text", **GEMMA3),
     "mistral": _maker("Mistral", **WINDOW),
     "cohere": _maker("Cohere", logit_scale=0.5),
+    "opt": _maker("OPT", ffn_dim=32, word_embed_proj_dim=16),
     "granite": _maker("Granite", logits_scaling=3.0),
     "mamba": _maker("Mamba"),
     "rwkv": _maker("Rwkv", attention_hidden_size=16),

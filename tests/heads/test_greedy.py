@@ -13,7 +13,7 @@ from tests.heads.models import chain, random_head
 
 PROMPT = [3, 14, 15, 9, 26, 5, 35, 8, 9]
 NEW = 20
-FAMILIES = ["llama", "qwen3", "gpt_neox", "gpt2", "gemma2", "gemma3", "mistral", "cohere", "granite"]
+FAMILIES = ["llama", "qwen3", "gpt_neox", "gpt2", "gemma2", "gemma3", "mistral", "cohere", "granite", "opt"]
 ENGINES = pytest.mark.parametrize("engine", ["eager", "captured"])
 
 

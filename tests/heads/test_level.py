@@ -18,7 +18,7 @@ def level_of(family: str = "llama") -> EagerLevel:
     return level
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma2", "granite", "cohere"])
+@pytest.mark.parametrize("family", ["llama", "gemma2", "granite", "cohere", "opt"])
 def test_rows_and_hidden_states_are_the_models_own(family: str) -> None:
     """
     Logits after all a family does to them, and the last hidden state after the final norm.

@@ -123,3 +123,26 @@ def test_what_a_cascade_does_not_do_is_refused(fields: dict[str, Any]) -> None:
     """
     with pytest.raises(GenerationError, match=next(iter(fields))):
         Cascade(chain(count=1)).generate(PROMPT, generation_config=GenerationConfig(**fields))
+
+
+@pytest.mark.parametrize(
+    "raw", [b"abc", bytearray(b"abc"), memoryview(b"abc")], ids=lambda raw: type(raw).__name__
+)
+def test_bytes_are_no_token_ids(pico: Cascade, raw: Any) -> None:
+    """
+    They are a sequence of integers, but whoever gives them means text: the error says what a prompt is.
+    """
+    with pytest.raises(GenerationError, match="prompt must be text, chat messages, a list of token ids"):
+        pico.generate(raw)
+
+
+@pytest.mark.parametrize(
+    "half", ["x \ud800 y", b"caf\xe9".decode(errors="surrogateescape")], ids=["cut", "terminal"]
+)
+def test_half_a_character_is_told(templated: Cascade, half: str) -> None:
+    """
+    Text that no UTF-8 can hold, of a terminal in another encoding for one, is refused as prompt and as message.
+    """
+    for prompt in (half, [{"role": "user", "content": half}]):
+        with pytest.raises(GenerationError, match="prompt must be text that can be written as UTF-8"):
+            templated.generate(prompt)

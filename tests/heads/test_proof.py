@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from heads.engines.captured import CapturedLevel
 from heads.engines.eager import EagerLevel
-from registry.errors import IncompatibleError
+from registry.errors import IncompatibleError, RollbackError
 
 SIZES: dict[str, Any] = {
     "vocab_size": 61,
@@ -62,3 +62,53 @@ def test_a_window_that_the_code_ignores_is_not_captured() -> None:
 
     with pytest.raises(IncompatibleError, match="windows of attention"):
         CapturedLevel(model, name="it")
+
+
+def test_a_model_that_expects_the_whole_text_again_is_refused() -> None:
+    """
+    CPM-Ant puts rows of its own before every text, and has nothing to say of the few tokens that are new.
+    """
+    torch.manual_seed(0)
+    config = transformers.CpmAntConfig(
+        vocab_size=61,
+        hidden_size=16,
+        num_attention_heads=2,
+        dim_head=8,
+        dim_ff=32,
+        num_hidden_layers=2,
+        prompt_length=4,
+    )
+
+    with pytest.raises(RollbackError, match="cpmant"):
+        EagerLevel(transformers.CpmAntForCausalLM(config).eval(), name="it")
+
+
+def test_a_model_that_needs_more_than_token_ids_is_told() -> None:
+    """
+    What its forward raised stands in the error, which does not speak of rolling back.
+    """
+    model = made("Llama")
+    model.model.layers[1].self_attn.o_proj = torch.nn.Linear(8, 16)  # a damaged model: the wrong width
+
+    with pytest.raises(
+        IncompatibleError, match="nothing but token ids, got LlamaForCausalLM, which raised"
+    ) as caught:
+        EagerLevel(model, name="it")
+
+    assert caught.value.field == "forward"
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_a_device_without_memory_says_nothing_of_the_model() -> None:
+    """
+    What ran out is told as it is, not as a model that does not fit.
+    """
+    model = made("Llama")
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.register_forward_pre_hook(full)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        EagerLevel(model, name="it")
