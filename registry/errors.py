@@ -54,14 +54,19 @@ class UnknownNameError(SpecregError):
     Fields: kind ('model', 'head', 'run' ...), name, suggestions (nearest known names).
     """
 
-    def __init__(self, *, kind: str, name: str, suggestions: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        kind: str,
+        name: str,
+        suggestions: Sequence[str] = (),
+        next_step: str = "`specreg list` shows all that the catalog holds.",
+    ) -> None:
         self.kind = kind
         self.name = name
         self.suggestions = tuple(suggestions)
         hint = f" Did you mean {_listed(self.suggestions)}?" if self.suggestions else ""
-        super().__init__(
-            f"No {kind} is called {name!r}.{hint} `specreg list` shows all that the catalog holds."
-        )
+        super().__init__(f"No {kind} is called {name!r}.{hint} {next_step}")
 
 
 class NoChainError(SpecregError):
@@ -146,13 +151,15 @@ class CatalogError(UsageError):
 
 
 class NotInstalledError(UsageError):
-    """Files are not on this machine. Fields: subject, next_step."""
+    """Files are not on this machine. Fields: subject (one name, or several of them in one text), next_step."""
 
-    def __init__(self, *, subject: str, where: str, next_step: str) -> None:
-        self.subject = subject
+    def __init__(self, *, subject: str | Sequence[str], where: str, next_step: str) -> None:
+        names = [subject] if isinstance(subject, str) else list(subject)
+        self.subject = ", ".join(names)
         self.where = where
         self.next_step = next_step
-        super().__init__(f"{subject} is not on this machine (looked in {where}). {next_step}")
+        be = "is" if len(names) == 1 else "are"
+        super().__init__(f"{self.subject} {be} not on this machine (looked in {where}). {next_step}")
 
 
 class RecordingError(UsageError):

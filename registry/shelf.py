@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from registry.catalog import load_catalog, lock_paths
 from registry.facts import EdgeFacts, read_edge_facts
@@ -18,13 +18,23 @@ if TYPE_CHECKING:
 
 
 class Shelf:
-    """A catalog, its locks, and where its checkpoints are on this machine."""
+    """A catalog, its locks, and where its checkpoints are on this machine.
+
+    `given` are the catalogs that were asked with, as they were written: a suggested command keeps them.
+    """
 
     def __init__(
-        self, catalog: Catalog, lock: Lock, *, downloaded: Path | None = None, lock_files: Sequence[Path] = ()
+        self,
+        catalog: Catalog,
+        lock: Lock,
+        *,
+        downloaded: Path | None = None,
+        lock_files: Sequence[Path] = (),
+        given: Sequence[str | Path] = (),
     ) -> None:
         self.catalog = catalog
         self.lock = lock
+        self.given = tuple(given)
         self._downloaded = downloaded
         self._lock_files = tuple(lock_files)
 
@@ -34,13 +44,14 @@ class Shelf:
             self.lock = _layered(self._downloaded, self._lock_files)
 
     @classmethod
-    def open(cls, extra: str | Path | Sequence[str | Path] | None = None) -> Shelf:
+    def open(cls, extra: str | Path | Sequence[str | Path] | None = None) -> Self:
         """The built-in catalog, those of SPECREG_CATALOG and `extra`, with the locks beside them.
 
         What was downloaded without an entry there has its record under SPECREG_HOME, which gives way to them.
         """
         catalog, downloaded, files = load_catalog(extra), downloaded_lock_path(), lock_paths(extra)
-        return cls(catalog, _layered(downloaded, files), downloaded=downloaded, lock_files=files)
+        given = (extra,) if isinstance(extra, str | Path) else tuple(extra or ())
+        return cls(catalog, _layered(downloaded, files), downloaded=downloaded, lock_files=files, given=given)
 
     def head_place(self, head: Head) -> Place:
         """Where a head's files are."""
@@ -75,7 +86,8 @@ class Shelf:
             target_entry=self.lock.models.get(target.alias),
             families=self.catalog.tokenizers,
         )
-        return verify_head(head, self.head_place(head), entry=self.lock.heads.get(head.name), ends=ends)
+        entry = self.lock.heads.get(head.name)
+        return verify_head(head, self.head_place(head), entry=entry, ends=ends, catalogs=self.given)
 
     def verify_model(self, model: Model) -> ModelReport:
         """Check one model's files against its record."""

@@ -68,8 +68,8 @@ def exactly(shelf: Shelf, names: Sequence[str]) -> Pipeline:
             raise IncompatibleError(
                 subject=f"{pair[0].alias} -> {pair[1].alias}",
                 field=finding.check,
-                expected="one for both models",
-                found=finding.detail,
+                expected=f"one {finding.check} for both models",
+                found=finding.detail.rpartition(", got ")[2],
                 next_step="Name models that share a tokenizer.",
             )
     return Pipeline(Chain.model_construct(models=tuple(models)), shelf)

@@ -16,9 +16,11 @@ from heads.edge import AcceptanceHead
 from heads.engines.captured import CapturedLevel
 from heads.engines.choice import head_for, level_for
 from heads.measuring.chains import chain_seconds
-from heads.measuring.edges import head_seconds, verify_seconds
+from heads.measuring.edges import LENGTH, head_seconds, verify_seconds
 from heads.measuring.effort import Effort
 from heads.measuring.forwards import (
+    SHORT,
+    WAYS,
     RunLevel,
     forward_seconds,
     outside_forwards,
@@ -26,7 +28,9 @@ from heads.measuring.forwards import (
     times_of,
 )
 from heads.measuring.middle import middle_seconds, middle_times
+from heads.measuring.steadiness import unsteady
 from heads.measuring.traces import Heads, Places
+from registry.planning.measured import edge_subject
 from registry.planning.timing import ChainTimes, EdgeTimes, ForwardTimes
 
 
@@ -114,6 +118,22 @@ class Clock:
         if not self._long:
             return None
         return ChainTimes(models=self._cascade.names, round=median(self._chain))
+
+    @property
+    def unsteady(self) -> list[str]:
+        """Models and edges whose passes tell so different times that the middle one tells little."""
+        names = self._cascade.names
+        found = [
+            name
+            for name, model in zip(names, self._models, strict=True)
+            if unsteady([one[False].seconds(1, SHORT) for one in model.passes])
+        ]
+        for places, edge in self._edges.items():
+            below, above = (self.forwards(place) for place in places)
+            round_ = LENGTH * below[False].seconds(1, SHORT) + above[True].seconds(LENGTH + 1, SHORT)
+            if any(unsteady([one[way] for one in edge.verify], of=round_) for way in WAYS):
+                found.append(edge_subject(*(names[place] for place in places)))
+        return found
 
     @property
     def _long(self) -> bool:

@@ -15,6 +15,7 @@ from heads.engines.choice import query_lengths
 from heads.engines.eager import EagerLevel
 from heads.generation import Generation
 from heads.measuring.effort import Effort
+from heads.measuring.steadiness import no_dearer
 from registry.planning.timing import ForwardTime, ForwardTimes
 
 QUERIES: Final = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -101,7 +102,7 @@ def _over_a_cache(level: RunLevel, cached: int, effort: Effort) -> dict[tuple[in
         level.warm_up(longest, QUERIES)
     level.begin(longest)
     level.feed(_tokens(level, cached), 1)
-    found: dict[tuple[int, int], float] = {}
+    found: dict[int, float] = {}
 
     def forward(tokens: list[int]) -> None:
         level.feed(tokens, len(tokens))
@@ -110,8 +111,8 @@ def _over_a_cache(level: RunLevel, cached: int, effort: Effort) -> dict[tuple[in
     for count in QUERIES:
         work = partial(forward, _tokens(level, count))
         work()  # what another length left of the processor's caches is not this one's
-        found[count, cached] = median(timings(work, device, most=effort.forwards, seconds=effort.seconds))
-    return found
+        found[count] = median(timings(work, device, most=effort.forwards, seconds=effort.seconds))
+    return {(count, cached): seconds for count, seconds in no_dearer(found).items()}
 
 
 def _of_a_prompt(level: RunLevel, count: int, effort: Effort) -> float:

@@ -120,6 +120,11 @@ class MeasuringRun:
         with self.bar(clock.steps, "timing") as told:
             clock.run(told)
         self._keep_times(clock)
+        if apart := clock.unsteady:
+            self.said(
+                f"The passes over {', '.join(apart)} differ by half and more: this machine has other work to do. "
+                "Measure again when it is quiet, or without --quick, which makes fewer passes."
+            )
         return self.found
 
     def _warm_up(self) -> None:
@@ -155,7 +160,7 @@ class MeasuringRun:
             names = [trace.source, trace.target]
             self._keep(
                 "trace",
-                {trace_subject(trace.source, trace.target, trace.text_of): trace},
+                {trace_subject(trace.source, trace.target, trace.text_of, trace.head_name): trace},
                 models=[*names, trace.text_of],
                 heads=[] if trace.head_name is None else [trace.head_name],
                 law=law.key,

@@ -17,6 +17,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from heads.cascade import Cascade
+from heads.confidence import confidence
+from heads.edge import Edge as DraftingEdge
 from heads.engines.forward import Forward
 from heads.head import AcceptancePredictionHead
 from heads.measuring.shares import kept_otherwise_shares, kept_shares, overlap, refused_rows
@@ -35,9 +37,13 @@ Heads = Mapping[Places, tuple[str, AcceptancePredictionHead]]
 
 @dataclass(frozen=True)
 class _Reading:
-    """A model along one text: its rows (n, vocab) for the tokens said, and its hidden states (n, hidden) after them."""
+    """A model along one text.
+
+    Its rows (n, vocab) for the tokens said, how sure it was at each (n,), and its hidden states (n, hidden) after them.
+    """
 
     rows: Tensor
+    confidence: Tensor
     hidden: Tensor
 
 
@@ -128,8 +134,9 @@ def _trace(
     foreseen: tuple[Tensor, ...] = ()
     if edge.head is not None:
         residual = refused_rows(q, p)
+        advised = _advised(edge.head[1], law)
         foreseen = _foreseen(
-            cascade.models[source], edge.head[1], readings[source], text, residual=residual, uniform=uniform
+            cascade.models[source], advised, readings[source], text, residual=residual, uniform=uniform
         )
     edge.agreed += float(agreed.double().sum())
     edge.texts.append(
@@ -139,27 +146,39 @@ def _trace(
             kept_otherwise=() if otherwise is None else _numbers(otherwise),
             foreseen_kept=_numbers(foreseen[0]) if foreseen else (),
             foreseen_refused=_numbers(foreseen[1]) if foreseen else (),
+            next_foreseen=_numbers(foreseen[2]) if len(foreseen) > 2 else (),
         )
     )
 
 
+def _advised(head: AcceptancePredictionHead, law: Law) -> DraftingEdge:
+    """An edge that decides as it does in decoding."""
+    known = head.calibration
+    outlook = None if known is None else known.outlook(greedy=law.greedy)
+    return DraftingEdge(head=head, min_draft=1, max_draft=1, threshold=0.0, outlook=outlook)
+
+
 def _foreseen(
     model: PreTrainedModel,
-    head: AcceptancePredictionHead,
+    edge: DraftingEdge,
     reading: _Reading,
     text: Text,
     *,
     residual: Tensor,
     uniform: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """What a head says after each token said, and after one that is proposed in its place and refused."""
-    kept = head.acceptance(reading.hidden)
+) -> tuple[Tensor, ...]:
+    """What is said after each token said, and after one that is proposed in its place and refused.
+
+    With an outlook also what is said of either before it is read.
+    """
+    kept = edge.kept(reading.hidden, reading.confidence)
     tokens = drawn(residual, uniform.to(residual.device))
     ids = torch.tensor([text.ids], device=reading.hidden.device)
     hidden = branch_hidden(model, ids, tokens[None].to(ids.device), first=len(text.prompt) - 1)[0]
-    refused = head.acceptance(hidden)
+    refused = edge.kept(hidden, reading.confidence)
     possible = (residual.sum(dim=-1) > 0).to(refused.device)
-    return kept, torch.where(possible, refused, kept)
+    read = kept, torch.where(possible, refused, kept)
+    return read if edge.outlook is None else (*read, edge.next_kept(reading.confidence))
 
 
 def _reading(model: PreTrainedModel, name: str, text: Text, law: Law, *, vocab_size: int) -> _Reading:
@@ -175,7 +194,7 @@ def _reading(model: PreTrainedModel, name: str, text: Text, law: Law, *, vocab_s
         top_p=law.top_p,
         min_p=law.min_p,
     )
-    return _Reading(rows=rows, hidden=hidden[1:])
+    return _Reading(rows=rows, confidence=confidence(logits[:-1, :vocab_size]), hidden=hidden[1:])
 
 
 def _blind(cascade: Cascade, heads: Heads, texts: Sequence[Text], said: Callable[[str], None]) -> set[int]:

@@ -16,7 +16,7 @@ from registry.planning.estimate import Estimator
 from registry.planning.fingerprint import fingerprint
 from registry.planning.known import known_of
 from registry.planning.law import Law
-from registry.planning.measured import chain_subject
+from registry.planning.measured import lengths_subject
 from registry.planning.measurement import Measurement
 from registry.planning.setup import Setup
 from registry.store.remembering import note_measurements
@@ -71,7 +71,7 @@ def tune_pipeline(
     }
     kept = Measurement(
         kind="lengths",
-        subject=chain_subject(pipeline.models),
+        subject=lengths_subject(pipeline.models, heads),
         setup=setup,
         law=law.key,
         fingerprint=fingerprint(pipeline.shelf, pipeline.models, heads),

@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
+from registry.cli.autoplan import AutoPlan, auto_plan
 from registry.cli.bars import counted
+from registry.cli.compiling import compiled
+from registry.cli.drafted import Drafted, Origin
 from registry.cli.options import as_json, pipeline_of, with_catalog, with_loading, with_narrowing, with_room
 from registry.cli.printing import print_json
 from registry.cli.recalling import recalled_measurements
 from registry.errors import GenerationError
+from registry.planning.lengths import FIXED, DraftLengths
 
 if TYPE_CHECKING:
     from heads.memory import Memory
@@ -28,7 +33,8 @@ DEFAULT_MAX_DRAFT: Final = 8  # that of `generate`
 @click.option(
     "--auto",
     is_flag=True,
-    help="The chain to TARGET that `specreg plan` finds best of those here, with its lengths; SOURCE may be left out.",
+    help="The chain to TARGET that `specreg plan` finds best of those here, with its lengths and engine; SOURCE may be "
+    "left out.",
 )
 @click.option("--prompt", help="Text to continue; '-' reads it from standard input.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, metavar="N")
@@ -50,11 +56,11 @@ DEFAULT_MAX_DRAFT: Final = 8  # that of `generate`
 )
 @click.option(
     "--schedule",
-    type=click.Choice(["heads", "fixed", "heuristic", "top-head"]),
+    type=click.Choice(["heads", "fixed", "heuristic", "top-head", "confidence"]),
     default="heads",
     show_default=True,
     help="How long to draft: as the heads advise, always --max-draft, two more after full acceptance and one less "
-    "otherwise, or by the last head only.",
+    "otherwise, by the last head only, or as each model is confident, which needs no head.",
 )
 @click.option("--shared-noise", is_flag=True, help="Sample what TARGET alone would with that seed.")
 @click.option("--chat", is_flag=True, help="Take the prompt as a user's message, by the chat template.")
@@ -74,71 +80,93 @@ def decode(source: str, target: str | None, as_json: bool, auto: bool, **options
     settings = _settings(options)
     prompt = _prompt(options["prompt"])
     begun = [{"role": "user", "content": prompt}] if options["chat"] else prompt
-    origin = ""
+    planned: AutoPlan | None = None
+    origin: Origin = "option" if _says_lengths(options) else "default"
     if auto:
-        pipeline, origin = _chosen_by_plan(source, target, options, settings)
+        from heads.runtime import device_named
+
+        device = device_named(options["device"]).type
+        planned = auto_plan(source, target, _law(options), options, device=device)
+        pipeline = planned.pipeline
+        options |= planned.loading
+        if origin == "default":
+            settings, origin = settings | planned.settings, "planned"
     elif target is None:
         raise click.UsageError("SOURCE and TARGET are needed; `--auto TARGET` finds the source by itself.")
     else:
         pipeline = pipeline_of(source, target, options)
 
+    from heads.measuring.setting import setup_of
     from heads.runtime import load_cascade, load_tokenizer, prompt_length, text_streamer, warm_up
 
     tokenizer = load_tokenizer(pipeline)
     length = prompt_length(begun, tokenizer)
     new = settings["max_new_tokens"] = _new_tokens(options, length)
-    drafts = settings.get("max_draft", DEFAULT_MAX_DRAFT)
     cascade = load_cascade(
         pipeline,
         **{name: options[name] for name in ("device", "dtype", "engine", "device_map")},
         max_length=length + new,
-        max_draft=drafts if isinstance(drafts, int) else max(drafts),
+        max_draft=_most(settings),
         shortest=length + 1,
         tokenizer=tokenizer,
         told=lambda memory: _say(memory, pipeline.models),
     )
-    if not _says_lengths(options) and (found := _tuned(pipeline, cascade, settings)):
-        settings |= found
-        origin = "; lengths: tuned"
-    drafts = settings.get("max_draft", DEFAULT_MAX_DRAFT)
-    warm_up(cascade, prompt_tokens=length, max_new_tokens=new, max_draft=drafts, bar=counted)
+    if planned is not None and (warning := planned.elsewhere(setup_of(cascade))):
+        click.echo(f"specreg: {warning}", err=True)
+    if origin != "option" and (found := _tuned(pipeline, cascade, settings)):
+        settings, origin = settings | found, "tuned"
+    warm_up(
+        cascade,
+        prompt_tokens=length,
+        max_new_tokens=new,
+        max_draft=settings.get("max_draft", DEFAULT_MAX_DRAFT),
+        bar=compiled if "fused" in cascade.engines else counted,
+    )
     streamer = None if as_json else text_streamer(cascade)
     out = cascade.generate(begun, streamer=streamer, **settings)
+    drafted = Drafted.of(
+        pipeline,
+        cascade.heads,
+        _lengths(settings, len(pipeline.heads)),
+        schedule=settings["schedule"],
+        origin=origin,
+        greedy=not settings["temperature"],
+    )
     if as_json:
-        print_json(generation_document(out))
+        print_json(generation_document(out) | {"drafting": drafted.to_json()})
         return
     sys.stdout.flush()
-    click.echo(_summary(out) + _numbers(cascade, settings) + origin, err=True)
+    told = [str(drafted)] if drafted.edges else []
+    for line in (*told, *([] if planned is None else [str(planned)]), _summary(out)):
+        click.echo(line, err=True)
+
+
+def _most(settings: dict[str, Any]) -> int:
+    """The longest draft there may be."""
+    drafts: int | list[int] = settings.get("max_draft", DEFAULT_MAX_DRAFT)
+    return drafts if isinstance(drafts, int) else max(drafts)
+
+
+def _lengths(settings: dict[str, Any], edges: int) -> DraftLengths:
+    """One value per edge, by `generate`'s own defaults where nobody says; fixed where the schedule fixes them."""
+    from heads.settings import MAX_DRAFT, MIN_DRAFT, THRESHOLD, per_edge
+
+    limits = per_edge("threshold", settings.get("threshold", THRESHOLD), edges, float)
+    if settings["schedule"] in {"fixed", "heuristic"}:
+        limits = (FIXED,) * edges
+    elif settings["schedule"] == "top-head":
+        limits = (FIXED,) * (edges - 1) + limits[-1:]
+    return DraftLengths(
+        min_draft=per_edge("min_draft", settings.get("min_draft", MIN_DRAFT), edges, int),
+        max_draft=per_edge("max_draft", settings.get("max_draft", MAX_DRAFT), edges, int),
+        threshold=limits,
+    )
 
 
 def _says_lengths(options: dict[str, Any]) -> bool:
     """Whether an option says how long to draft."""
     asked = (options["min_draft"], options["max_draft"], options["threshold"], options["fixed"])
     return any(asked) or options["schedule"] != "heads"
-
-
-def _chosen_by_plan(
-    source: str, target: str | None, options: dict[str, Any], settings: dict[str, Any]
-) -> tuple[Pipeline, str]:
-    """The best chain whose files are here; its lengths go into the settings, unless options say others."""
-    from registry.cli.plan import planned
-    from registry.pipeline import Pipeline
-    from registry.shelf import Shelf
-
-    if options["length"] or options["via"] or options["run"]:
-        raise click.UsageError("--auto chooses the chain: give it, or --length, --via and --run.")
-    shelf = Shelf.open(options["catalog"])
-    names = (source,) if target is None else (source, target)
-    law = _law(options)
-    if law is None:
-        raise click.UsageError(
-            "--auto plans for temperature, top-k, top-p and min-p in range; one of them is not."
-        )
-    found = planned(shelf, names, law, options | {"top": 50})
-    best = next((one for one in found.chains if one.installed), found.chains[-1])
-    if not _says_lengths(options):
-        settings |= best.estimate.lengths.settings
-    return Pipeline(best.chain, shelf), f"; planned: {' -> '.join(best.estimate.models)}"
 
 
 def _law(options: dict[str, Any]) -> Law | None:
@@ -235,7 +263,7 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
             options["threshold"]
             or options["max_draft"]
             or options["min_draft"]
-            or options["schedule"] != "heads"
+            or click.get_current_context().get_parameter_source("schedule") is not ParameterSource.DEFAULT
         ):
             raise click.UsageError(
                 "--fixed K replaces --schedule, --min-draft, --max-draft and --threshold; give one or the other."
@@ -263,12 +291,3 @@ def _summary(out: Any) -> str:
     )
     speed = f"{out.tokens_per_second:.1f}/s, {out.finish_reason}"
     return f"{out.new_tokens} tokens in {out.seconds:.2f} s ({speed}): {levels}"
-
-
-def _numbers(cascade: Any, settings: dict[str, Any]) -> str:
-    """Which of their numbers the heads decided by: calibrated ones, or raw ones as the published rule has it."""
-    if settings["schedule"] not in {"heads", "top-head"}:
-        return ""
-    asked = cascade.heads if settings["schedule"] == "heads" else cascade.heads[-1:]
-    kinds = ["raw" if head.calibration is None else "calibrated" for head in asked if head is not None]
-    return f"; heads: {', '.join(kinds)} numbers" if kinds else ""

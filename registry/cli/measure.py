@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from registry.cli.bars import counted
+from registry.cli.compiling import compiled
 from registry.cli.options import as_json, with_catalog, with_loading, with_narrowing, with_prompts
 from registry.cli.printing import print_json, print_table
 from registry.planning.measured import edge_subject
@@ -43,19 +44,21 @@ NEW_TOKENS: Final = 96
 )
 @click.option("--top-k", type=click.IntRange(min=0), default=0, show_default=True, help="0 keeps all tokens.")
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
-@click.option("--quick", is_flag=True, help="Time everything in one pass instead of five: a first look.")
+@click.option(
+    "--quick", is_flag=True, help="Time everything in three short passes instead of five: a first look."
+)
 @with_loading
 @with_narrowing
 @with_catalog
 @as_json
-def measure(names: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def measure(names: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Measure models on this machine, for `specreg plan`, `specreg tune` and `specreg decode`.
 
     One MODEL: what its forwards take. Two: those of the chain from the first to the second, what rounds take besides,
     and how often the models agree on texts of the last one, with what the heads say of it; without a head where none
     leads there. Three or more: of exactly these, smallest first. Each pair of them is measured, so that one run tells
     of all their chains. The store keeps every result as it comes, for these checkpoints, this machine, dtype and
-    engine.
+    engine; where it cannot, the command ends with 2.
     """
     from heads.measuring.choosing import models_to_measure
     from registry.shelf import Shelf
@@ -65,25 +68,24 @@ def measure(names: tuple[str, ...], as_json: bool, **options: Any) -> None:
     found, kept = _measured(pipeline, _laws(options), options)
     if as_json:
         print_json({"kept": kept, "measurements": [one.model_dump(mode="json") for one in found]})
-        return
-    _print_models(found)
-    _print_edges(found)
-    if kept:
-        click.echo(f"{len(found)} measurements kept, of {found[0].setup}.", err=True)
+    else:
+        _print_models(found)
+        _print_edges(found)
+        if kept:
+            click.echo(f"{len(found)} measurements kept, of {found[0].setup}.", err=True)
+    return 0 if kept else 2
 
 
-def measure_chain(models: Sequence[str], *, laws: Sequence[Law], options: Mapping[str, Any]) -> None:
-    """Measure exactly these models, and keep what is found.
+def measure_pipeline(pipeline: Pipeline, *, laws: Sequence[Law], options: Mapping[str, Any]) -> bool:
+    """Measure exactly these models, with the heads that the pipeline has, and tell whether the store has it.
 
     Args:
-        models: Smallest first.
+        pipeline: The models, smallest first.
         laws: By which texts are drawn.
         options: Of the command; what is left out is as by default.
     """
-    from heads.measuring.choosing import exactly
-    from registry.shelf import Shelf
-
-    _measured(exactly(Shelf.open(options["catalog"]), models), laws, options)
+    _, kept = _measured(pipeline, laws, options)
+    return kept
 
 
 def _measured(
@@ -114,7 +116,7 @@ def _measured(
         max_new_tokens=options.get("max_new_tokens", NEW_TOKENS),
         **{name: options[name] for name in ("device", "dtype", "engine")},
         effort=QUICK if options.get("quick") else USUAL,
-        bar=counted,
+        bar=compiled if options["engine"] == "fused" else counted,
         kept=keep,
         said=_say,
     )

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from registry.cli.options import as_json, with_catalog, with_law, with_loading
-from registry.cli.printing import print_json, print_table
+from registry.cli.plantable import print_plan
+from registry.cli.printing import print_json
 
 if TYPE_CHECKING:
     from registry.planning.law import Law
-    from registry.planning.plan import Plan, PlannedChain
+    from registry.planning.planned import Plan
     from registry.shelf import Shelf
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)(i?)B?", re.IGNORECASE)
@@ -51,17 +52,24 @@ class Size(click.ParamType[int]):
     metavar="N",
     help="In one chain.",
 )
+@click.option("--installed", is_flag=True, help="Only chains whose files are all here, and TARGET alone.")
+@click.option(
+    "--run",
+    metavar="NAME",
+    help="That run, wherever an edge has it. Default: the one tuned or measured here, else the best by the catalog.",
+)
 @click.option("--measure", "measuring", is_flag=True, help="Measure first what is here and was not measured.")
 @with_law
 @with_loading
 @with_catalog
 @as_json
-def plan(names: tuple[str, ...], as_json: bool, measuring: bool, **options: Any) -> None:
+def plan(names: tuple[str, ...], as_json: bool, measuring: bool, **options: Any) -> int:
     """Say which chains of the graph that end at TARGET decode fastest on this machine, and with what lengths.
 
     What `specreg measure` found counts; the rest is assumed by the sizes of models, and told as such. Tokens per second
     are those while decoding, prompts not counted. With SOURCE only chains that begin there, and TARGET alone, are
-    looked at. Needs no network, and unless it measures no torch.
+    looked at. Where `specreg tune` found other lengths than are planned, both are told; `decode` takes the tuned ones.
+    Needs no network, and unless it measures no torch. Ends with 2 where what was measured could not be kept.
     """
     if len(names) > 2:
         raise click.UsageError(f"One or two models are expected, [SOURCE] TARGET, got {len(names)}.")
@@ -70,92 +78,73 @@ def plan(names: tuple[str, ...], as_json: bool, measuring: bool, **options: Any)
 
     shelf = Shelf.open(options["catalog"])
     law = Law(**{name: options[name] for name in ("temperature", "top_k", "top_p")})
-    if measuring:
-        _measure_missing(shelf, names, law, options)
+    kept = _measure_missing(shelf, names, law, options) if measuring else True
     found = planned(shelf, names, law, options)
     if as_json:
         print_json(found.to_json())
-        return
-    _print(found)
+    else:
+        click.echo(f"{found.target}, {found.law.key}, on {found.device}", err=True)
+        print_plan(found)
+        _notes(found, options)
+    return 0 if kept else 2
 
 
 def planned(shelf: Shelf, names: tuple[str, ...], law: Law, options: dict[str, Any]) -> Plan:
-    """The plan for [SOURCE] TARGET, by what the store tells of this machine."""
-    from registry.names import find_model
-    from registry.planning.known import known_here
-    from registry.planning.plan import plan as make_plan
-    from registry.store.measured import read_measurements
+    """The plan for [SOURCE] TARGET, by what the store tells of this machine; it has chains."""
+    from registry.planning.door import foretold
 
-    aliases = [find_model(shelf.catalog, name).alias for name in names]
-    setup = {name: options[name] for name in ("device", "dtype", "engine")}
-    measured = known_here(shelf, read_measurements(), subjects=aliases[-1:], **setup)
-    return make_plan(
+    return foretold(_asked(shelf, names, law, options))
+
+
+def _asked(shelf: Shelf, names: tuple[str, ...], law: Law, options: dict[str, Any]) -> Plan:
+    from registry.command import loading_words
+    from registry.planning.door import plan_here
+    from registry.planning.planned import MOST_MODELS, TOP
+
+    setup = ("device", "dtype", "engine")
+    given = options.get("given", options)  # by the user, where options say what came of it
+    return plan_here(
         shelf,
-        aliases[-1],
-        measured=measured,
+        names[-1],
         law=law,
-        source=aliases[0] if len(aliases) > 1 else None,
-        top=options.get("top", 5),
-        most_models=options.get("most_models", 4),
+        source=names[0] if len(names) > 1 else None,
+        top=options.get("top", TOP),
+        most_models=options.get("most_models", MOST_MODELS),
         memory_bytes=options.get("memory"),
-        dtype=options["dtype"],
+        installed=options.get("installed", False),
+        run=options["run"],
+        catalogs=options["catalog"],
+        loading=loading_words(**{name: given[name] for name in setup}),
+        **{name: options[name] for name in setup},
     )
 
 
-def _measure_missing(shelf: Shelf, names: tuple[str, ...], law: Law, options: dict[str, Any]) -> None:
-    """Measure the chains that the plan would tell, as far as they are here and were not measured."""
-    from registry.cli.measure import measure_chain
+def _measure_missing(shelf: Shelf, names: tuple[str, ...], law: Law, options: dict[str, Any]) -> bool:
+    """Measure the chains that the plan would tell, as far as they are here and were not measured.
 
+    Whether all that was found is kept.
+    """
+    from registry.chains import lone
+    from registry.cli.measure import measure_pipeline
+    from registry.pipeline import Pipeline
+
+    kept = True
+    found = _asked(shelf, names, law, options)
+    if not found.chains and shelf.model_place(shelf.catalog.models[found.target]).folder is not None:
+        alone = Pipeline(lone(shelf.catalog, found.target), shelf)
+        kept = measure_pipeline(alone, laws=[law], options=options)
+        found = _asked(shelf, names, law, options)
     done: list[set[str]] = []
-    listed = planned(shelf, names, law, options).chains
     # the longest tell of their parts too
-    for one in sorted(listed, key=lambda one: -len(one.estimate.models)):
-        models = one.estimate.models
-        within = any(set(models) <= known for known in done)
-        if one.installed and not one.estimate.measured and not within:
-            measure_chain(models, laws=[law], options=options)
-            done.append(set(models))
+    for one in sorted(found.chains, key=lambda one: -len(one.models)):
+        within = any(set(one.models) <= known for known in done)
+        if kept and one.installed and not one.estimate.measured and not within:
+            kept = measure_pipeline(one.pipeline(), laws=[law], options=options)
+            done.append(set(one.models))
+    return kept
 
 
-def _print(found: Plan) -> None:
-    click.echo(f"{found.target}, {found.law.key}, on {found.device}", err=True)
-    print_table(
-        ("chain", "tokens/s", "x alone", "lengths", "memory", "acceptance", "basis"),
-        [_line(one) for one in found.chains],
-    )
-    _notes(found)
-
-
-def _line(one: PlannedChain) -> list[str]:
-    estimate = one.estimate
-    size = one.memory_bytes
-    return [
-        " -> ".join(estimate.models),
-        f"{one.tokens_per_second:.1f}",
-        f"{one.speedup:.2f}",
-        str(estimate.lengths) or "-",
-        "-" if size is None else _readable(size),
-        " ".join(f"{share:.2f}" for share, _ in estimate.acceptance.values()) or "-",
-        _basis(one),
-    ]
-
-
-def _readable(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"
-
-
-def _basis(one: PlannedChain) -> str:
-    """What is measured and what assumed, in few words."""
-    estimate = one.estimate
-    times = set(estimate.forwards.values())
-    shares = {basis for _, basis in estimate.acceptance.values()}
-    if times | shares == {"measured"}:
-        return "measured"
-    told = [f"times {' and '.join(sorted(times))}"]
-    return ", ".join(told + ([f"acceptance {' and '.join(sorted(shares))}"] if shares else []))
-
-
-def _steps(found: Plan) -> list[str]:
+def first_steps(found: Plan) -> list[str]:
     """What to do first: for the longest chain that is here, whose measurements tell of its parts, else the best."""
     here = [one for one in found.chains if one.installed and one.next]
     longest = max(here, key=lambda one: len(one.estimate.models), default=None)
@@ -163,16 +152,24 @@ def _steps(found: Plan) -> list[str]:
     return list(chosen[0].next) if chosen else []
 
 
-def _notes(found: Plan) -> None:
+def _notes(found: Plan, options: dict[str, Any]) -> None:
     """What was left out, and what to do next for the best chain and for a better one."""
     notes = []
-    if found.unknown:
-        notes.append(f"{found.unknown} chains have a model whose size the catalog does not tell: left out.")
-    if found.too_large:
-        notes.append(f"{found.too_large} chains do not fit into that memory: left out.")
+    if found.setup is None and not options["device"]:
+        notes.append(
+            "Nothing was measured in such a setup, and no --device says what it is for: `--device cpu` takes a CPU's "
+            "times."
+        )
+    for count, why in (
+        (found.unknown, "with a model whose size neither the catalog nor a file here tells"),
+        (found.too_large, "that would not fit into that memory"),
+        (found.refused, "whose files show that they do not fit together"),
+    ):
+        if count:
+            notes.append(f"Left out: {count} {'chain' if count == 1 else 'chains'} {why}.")
     if not found.complete:
         notes.append("There are more chains than were looked at; name a SOURCE, or fewer --most-models.")
-    if steps := _steps(found):
+    if steps := first_steps(found):
         notes.append("Next: " + "; ".join(steps))
     if found.train:
         notes.append("A head that nobody has made yet would do better: " + found.train)

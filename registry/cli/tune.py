@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from registry.cli.bars import counted
+from registry.cli.compiling import compiled
 from registry.cli.options import (
     as_json,
     pipeline_of,
@@ -38,12 +39,13 @@ if TYPE_CHECKING:
 @with_narrowing
 @with_catalog
 @as_json
-def tune(source: str, target: str, as_json: bool, **options: Any) -> None:
+def tune(source: str, target: str, as_json: bool, **options: Any) -> int:
     """Search the lengths and thresholds with which the chain from SOURCE to TARGET decodes fastest here, by running it.
 
     It begins with what `specreg measure` found of the chain, or with a grid where that was not run, and ends with a
     comparison of the best with the default and with the best fixed length, in turns on the same prompts. The best is
     kept in the store, for these checkpoints, this machine and this way to draw; `decode` uses it unless told otherwise.
+    Where the store cannot keep it, the command ends with 2.
     """
     from heads.tuning.run import tune_pipeline
 
@@ -53,23 +55,30 @@ def tune(source: str, target: str, as_json: bool, **options: Any) -> None:
             f"{pipeline.target} alone drafts nothing, so there is nothing to tune. Name a chain."
         )
     found, setup, warning = tune_pipeline(
-        pipeline, options=options, measurements=recalled_measurements(), bar=counted
+        pipeline,
+        options=options,
+        measurements=recalled_measurements(),
+        bar=compiled if options["engine"] == "fused" else counted,
     )
     if warning:
         click.echo(f"specreg: {warning}", err=True)
     if as_json:
-        print_json({"models": list(pipeline.models), "device": str(setup), **found.to_json()})
-        return
-    print_table(
-        ("lengths", "tokens/s", "low", "high", "settings"),
-        [
-            _line("tuned", found.best),
-            _line("default", found.default),
-            _line("best fixed", found.fixed),
-        ],
-    )
-    over = f"{found.gain:.2f} times as fast as the default, {found.gain_over_fixed:.2f} times as the best fixed length."
-    click.echo(over + ("" if warning else " Kept for this machine; `decode` uses it."), err=True)
+        told = {"models": list(pipeline.models), "device": str(setup), "kept": not warning}
+        print_json({**told, **found.to_json()})
+    else:
+        print_table(
+            ("lengths", "tokens/s", "low", "high", "settings"),
+            [
+                _line("tuned", found.best),
+                _line("default", found.default),
+                _line("best fixed", found.fixed),
+            ],
+        )
+        over = f"{found.gain:.2f} times as fast as the default, {found.gain_over_fixed:.2f} times as the best fixed"
+        click.echo(
+            f"{over} length." + ("" if warning else " Kept for this machine; `decode` uses it."), err=True
+        )
+    return 2 if warning else 0
 
 
 def _line(name: str, one: Tried) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from registry.command import Catalogs, chosen, command
 from registry.compat import judge_edge, pair_of
 from registry.planning.closed import fastest
 from registry.planning.estimate import Estimate, Estimator
@@ -15,32 +16,53 @@ from registry.records import Catalog, Head
 WORTH: Final = 1.03  # times as fast as the best chain there is
 
 
-def next_steps(estimate: Estimate, *, installed: bool) -> tuple[str, ...]:
-    """Commands that come before this chain can be trusted and used, in their order."""
+def next_steps(
+    estimate: Estimate,
+    *,
+    installed: bool,
+    run: str | None = None,
+    catalogs: Catalogs = (),
+    loading: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Commands that come before this chain can be trusted and used, in their order.
+
+    Args:
+        estimate: Of the chain.
+        installed: Whether its files are all here.
+        run: The one that was asked for wherever an edge has it.
+        catalogs: What the commands are to be given too.
+        loading: What those are to be given that measure, as words of a command line.
+    """
     models = estimate.models
     steps = []
     if not installed:
-        steps.append(f"specreg download {chosen(models)} --models" if len(models) > 1 else _alone(models[0]))
+        which = chosen(models, run) if len(models) > 1 else [*models, *models]
+        steps.append(command("download", *which, "--models", catalogs=catalogs))
     if not estimate.measured:
-        steps.append(f"specreg measure {' '.join(models)}")
+        run = run or (estimate.unheard[0].rpartition("/")[2] if estimate.unheard else None)
+        which = list(models) if run is None or len(models) == 1 else chosen(models, run)
+        steps.append(command("measure", *which, *loading, catalogs=catalogs))
     return tuple(steps)
 
 
-def chosen(models: Sequence[str]) -> str:
-    """Source, target and the options that name exactly this chain."""
-    between = "".join(f" --via {model}" for model in models[1:-1])
-    return f"{models[0]} {models[-1]} --length {len(models)}{between}"
-
-
 def worth_training(
-    catalog: Catalog, estimator: Estimator, target: str, *, best: Estimate | None
+    catalog: Catalog,
+    estimator: Estimator,
+    target: str,
+    *,
+    best: Estimate | None,
+    memory_bytes: int | None = None,
+    catalogs: Catalogs = (),
 ) -> str | None:
-    """The command for the head that would join a model to the target directly, where that should pay."""
+    """The command for the head that would join a model to the target directly, where that should pay, and fit."""
     if best is None:
         return None
     whole = estimator.seconds(target, as_target=True)
     found: list[tuple[float, str, float]] = []
     for source in _unjoined(catalog, target):
+        size = estimator.memory_bytes([source, target])
+        if memory_bytes is not None and size is not None and size > memory_bytes:
+            continue
         seconds, share = (
             estimator.seconds(source, as_target=False),
             estimator.rough_acceptance(source, target),
@@ -53,8 +75,9 @@ def worth_training(
     per_token, source, share = min(found)
     if WORTH * per_token > best.seconds_per_token:
         return None
+    train = ("train", source, target, "--prompts", "FILE", "--run", "NAME", "--out", "FOLDER")
     return (
-        f"specreg train {source} {target} --prompts FILE --run NAME --out FOLDER"
+        f"{command(*train, catalogs=catalogs)}"
         f"  # {whole / per_token:.2f} times as fast as {target} alone, if {share:.2f} of its tokens are accepted"
     )
 
@@ -72,9 +95,3 @@ def _unjoined(catalog: Catalog, target: str) -> Iterator[str]:
         findings = judge_edge(head, pair_of(model, whole, catalog.tokenizers))
         if all(one.status != "fail" for one in findings):
             yield name
-
-
-def _alone(model: str) -> str:
-    return (
-        f"hf download the files of {model}, then specreg download with a chain that ends at it and --models"
-    )

@@ -64,7 +64,8 @@ class ChainCosts:
         queries = range(1, LONGEST_QUERY + 1)
         verify = [edge.verify[law] for edge in edges]
         if chain is not None:
-            verify[-1] += chain.round
+            # Beside forwards a round takes no less than nothing, whatever a slow moment of the machine told.
+            verify[-1] += max(chain.round, -sum(verify))
         return cls(
             forwards=tuple((0.0, *(one.seconds(query, cached) for query in queries)) for one in models),
             draw=models[0].outside[law],

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean
 from typing import Final, Literal
 
-from registry.planning.assumed import ITEM_BYTES, AssumedTimes, assumed_acceptance
+from registry.planning.assumed import AssumedTimes, assumed_acceptance
 from registry.planning.choosing import Choice, best_lengths
-from registry.planning.costs import ChainCosts
+from registry.planning.costs import LONGEST_QUERY, ChainCosts
 from registry.planning.expected import best_fixed, seconds_per_token
+from registry.planning.fitted import fitted, item_bytes
 from registry.planning.law import Law
 from registry.planning.lengths import DraftLengths
 from registry.planning.measured import Measured, edge_subject
@@ -26,15 +26,17 @@ Recorded = Callable[[str], float | None]
 """Of a head, by its name, the share of drafted tokens that its own evaluation says is accepted at temperature 1."""
 
 MIDDLE: Final = 128  # positions in the cache, where nobody says
-HALF: Final = "bfloat16"
+BESIDE_WEIGHTS: Final = 1.1  # caches and the rest: `decode` counts them exactly before it loads
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """One chain's prediction.
 
-    `forwards` says of each model, `acceptance` of each edge, where the numbers come from. `fixed_seconds_per_token` is
-    that of the best fixed lengths.
+    `forwards` says of each model, `rounds` and `acceptance` of each edge, where the numbers come from; `rounds` are
+    what the edge takes beside forwards. `fixed_seconds_per_token` is that of the best fixed lengths. `replayed` tells
+    whether the lengths were tried along measured texts, round by round. `unheard` are heads in whose place another run
+    of the edge was heard there: they are planned with fixed lengths.
     """
 
     models: tuple[str, ...]
@@ -42,25 +44,42 @@ class Estimate:
     seconds_per_token: float
     fixed_seconds_per_token: float
     lengths: DraftLengths
-    forwards: dict[str, Basis]
-    acceptance: dict[str, Known]
+    forwards: Mapping[str, Basis]
+    rounds: Mapping[str, Basis]
+    acceptance: Mapping[str, Known]
     replayed: bool
+    unheard: tuple[str, ...] = ()
 
     @property
     def measured(self) -> bool:
-        """Whether nothing is assumed."""
-        every = [*self.forwards.values(), *(basis for _, basis in self.acceptance.values())]
-        return all(basis == "measured" for basis in every)
+        """Whether nothing is assumed, and no other head was heard in the place of one."""
+        shares = [basis for _, basis in self.acceptance.values()]
+        every = {*self.forwards.values(), *self.rounds.values(), *shares}
+        return every == {"measured"} and (self.replayed or not self.heads) and not self.unheard
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Priced:
+    """What a chain's steps take, and where that comes from: of each model its forwards, of each edge its rounds."""
+
+    costs: ChainCosts
+    forwards: dict[str, Basis]
+    rounds: dict[str, Basis]
+
+    @property
+    def measured(self) -> bool:
+        return "assumed" not in {*self.forwards.values(), *self.rounds.values()}
 
 
 class Estimator:
     """What is known of one setup and one law, and what is assumed for the rest.
 
     Args:
-        models: The catalog's.
+        models: The catalog's, with sizes as far as they are known.
         measured: Of the setup.
         law: How texts are drawn.
-        dtype: Of models that were not measured; that of the setup, or bfloat16, when None.
+        dtype: Of models that were not measured; that of the setup, else float32 on a CPU and bfloat16 elsewhere, when
+            None.
         cached: Positions in the cache, half way through a text, that forwards are looked up at.
         recorded: Tells what evaluations say.
     """
@@ -78,20 +97,25 @@ class Estimator:
         self._models, self._measured, self._law, self._recorded = models, measured, law, recorded
         self._cached = cached
         self._kind = "greedy" if law.greedy else "sampled"
-        named = dtype or (measured.setup.dtype if measured.setup is not None else HALF)
-        self._item_bytes = ITEM_BYTES.get(named, ITEM_BYTES[HALF])
+        self._item_bytes = item_bytes(dtype, measured)
         self._times: dict[tuple[str, bool], tuple[ForwardTimes, Basis] | None] = {}
-        self._assumed, self._beside = self._fitted()
+        self._fitted = fitted(models, measured, cached=cached)
 
     @property
     def assumed_times(self) -> AssumedTimes:
         """By which the forwards of models that were not measured are told."""
-        return self._assumed
+        return self._fitted.times
 
     def weight_bytes(self, model: str) -> int | None:
-        """Of a model's weights; None where the catalog does not say how many there are."""
+        """Of a model's weights; None where nobody says how many there are."""
         count = self._models[model].parameters
         return None if count is None else count * self._item_bytes
+
+    def memory_bytes(self, models: Sequence[str]) -> int | None:
+        """Of the models' weights, and a tenth more; None where a size is not known."""
+        sizes = [self.weight_bytes(model) for model in models]
+        known = [size for size in sizes if size is not None]
+        return None if len(known) < len(sizes) else round(BESIDE_WEIGHTS * sum(known))
 
     def seconds(self, model: str, *, as_target: bool) -> float | None:
         """One token through one model; None where it was not measured and its size is not known."""
@@ -99,12 +123,15 @@ class Estimator:
         return None if found is None else found[0].seconds(1, self._cached) + found[0].outside[self._kind]
 
     def rough_acceptance(self, source: str, target: str) -> float | None:
-        """Of an edge, without looking at files; None where sizes are not known."""
+        """Of an edge, without looking at files; None where neither sizes nor times are known."""
         trace = self._measured.trace(source, target, target, self._law)
         if trace is not None:
             return min(trace.acceptance, 0.999)
-        sizes = self._models[source].parameters, self._models[target].parameters
-        return None if None in sizes else assumed_acceptance(sizes[0] or 1, sizes[1] or 1)
+        sizes: list[float | None] = [self._models[one].parameters for one in (source, target)]
+        if None in sizes:  # of weights that nobody counts, the time it takes to read them still tells
+            sizes = [self.seconds(one, as_target=False) for one in (source, target)]
+        known = [one for one in sizes if one]
+        return assumed_acceptance(*known) if len(known) == 2 else None
 
     def knows(self, models: Sequence[str]) -> bool:
         """Whether a chain can be replayed: every model and every edge was measured."""
@@ -124,7 +151,7 @@ class Estimator:
         found = self._costs(models)
         if found is None:
             return None
-        costs, forwards = found
+        costs = found.costs
         traces = self._traces(models, heads)
         acceptance = self._acceptance(models, heads, traces)
         if acceptance is None:
@@ -142,18 +169,20 @@ class Estimator:
             seconds_per_token=seconds,
             fixed_seconds_per_token=of_fixed,
             lengths=lengths,
-            forwards=forwards,
+            forwards=found.forwards,
+            rounds=found.rounds,
             acceptance=acceptance,
             replayed=replayed,
+            unheard=self._unheard(models, heads),
         )
 
     def tried(self, models: Sequence[str], heads: Sequence[str]) -> tuple[Choice, ...]:
         """Lengths of a measured chain that were played along its texts, the fastest first; none where it was not."""
         found, traces = self._costs(models), self._traces(models, heads)
-        if found is None or not traces or "assumed" in found[1].values():
+        if found is None or not traces or not found.measured:
             return ()
-        first = best_fixed(found[0], [trace.acceptance for trace in traces])
-        return best_lengths(self.replay_of(found[0], traces), first.lengths).tried
+        first = best_fixed(found.costs, [trace.acceptance for trace in traces])
+        return best_lengths(self.replay_of(found.costs, traces), first.lengths).tried
 
     def played(self, models: Sequence[str], heads: Sequence[str], lengths: DraftLengths) -> Choice | None:
         """A measured chain with given lengths, along its texts; None where anything of it was not measured.
@@ -164,9 +193,9 @@ class Estimator:
             lengths: One per edge.
         """
         found, traces = self._costs(models), self._traces(models, heads)
-        if found is None or not traces or "assumed" in found[1].values():
+        if found is None or not traces or not found.measured:
             return None
-        return Choice(lengths=lengths, replayed=self.replay_of(found[0], traces).run(lengths))
+        return Choice(lengths=lengths, replayed=self.replay_of(found.costs, traces).run(lengths))
 
     def speed(
         self,
@@ -179,9 +208,9 @@ class Estimator:
     ) -> float | None:
         """Tokens per second over a whole text, its prompt read too; None where anything was not measured."""
         found = self._costs(models)
-        if found is None or "assumed" in found[1].values():
+        if found is None or not found.measured:
             return None
-        costs = found[0]
+        costs = found.costs
         if len(models) == 1:
             per_token = seconds_per_token(costs, (), ())
         else:
@@ -196,17 +225,6 @@ class Estimator:
         setup = self._measured.setup
         return Replay(costs, traces, ahead=setup is not None and setup.device != "cpu")
 
-    def _fitted(self) -> tuple[AssumedTimes, dict[str, float]]:
-        """Times by size, and what a token takes beside a forward in the mean, by what was measured of this setup."""
-        points, beside = [], []
-        for name, model in self._models.items():
-            known = self._measured.forwards(name, as_target=False)
-            if known is not None and model.parameters is not None:
-                points.append((model.parameters * self._item_bytes, known.seconds(1, self._cached)))
-                beside.append(known.outside)
-        mean = {way: fmean(one[way] for one in beside) if beside else 0.0 for way in ("greedy", "sampled")}
-        return AssumedTimes.from_measured(points), mean
-
     def _times_of(self, model: str, *, as_target: bool) -> tuple[ForwardTimes, Basis] | None:
         place = (model, as_target)
         if place not in self._times:
@@ -215,43 +233,59 @@ class Estimator:
             if known is not None:
                 self._times[place] = known, "measured"
             elif size is not None:
-                self._times[place] = self._by_size(model, self._assumed.seconds(size)), "assumed"
+                self._times[place] = self._by_size(model, size), "assumed"
             else:
                 self._times[place] = None
         return self._times[place]
 
-    def _costs(self, models: Sequence[str]) -> tuple[ChainCosts, dict[str, Basis]] | None:
+    def _costs(self, models: Sequence[str]) -> _Priced | None:
         found = [
             self._times_of(model, as_target=place == len(models) - 1) for place, model in enumerate(models)
         ]
         known = [one for one in found if one is not None]
         if len(known) < len(models):
             return None
-        edges = [
-            self._measured.rounds(source, target)
-            or EdgeTimes(source=source, target=target, verify=self._beside)
-            for source, target in pairwise(models)
-        ]
+        edges = list(pairwise(models))
+        rounds = [self._measured.rounds(source, target) for source, target in edges]
         costs = ChainCosts.measured(
             [times for times, _ in known],
-            edges,
+            [
+                one or EdgeTimes(source=source, target=target, verify=self._fitted.beside)
+                for (source, target), one in zip(edges, rounds, strict=True)
+            ],
             greedy=self._law.greedy,
             cached=self._cached,
             chain=self._measured.chain(models),
         )
-        return costs, {model: basis for model, (_, basis) in zip(models, known, strict=True)}
+        return _Priced(
+            costs=costs,
+            forwards={model: basis for model, (_, basis) in zip(models, known, strict=True)},
+            rounds={
+                edge_subject(*edge): "assumed" if one is None else "measured"
+                for edge, one in zip(edges, rounds, strict=True)
+            },
+        )
 
     def _traces(self, models: Sequence[str], heads: Sequence[str]) -> list[EdgeTrace]:
         """The chain's traces; of another head's answers nothing is known."""
         if len(models) == 1:
             return []
-        found = self._measured.traces(models, self._law)
+        found = self._measured.traces(models, self._law, heads)
         if found is None:
             return []
         return [
             trace if trace.head_name == head else trace.without_head()
             for trace, head in zip(found, heads, strict=True)
         ]
+
+    def _unheard(self, models: Sequence[str], heads: Sequence[str]) -> tuple[str, ...]:
+        """Heads of a chain whose traces have the answers of another one."""
+        found = (self._measured.traces(models, self._law, heads) or ()) if heads else ()
+        return tuple(
+            head
+            for head, trace in zip(heads, found, strict=False)
+            if trace.head_name is not None and trace.head_name != head
+        )
 
     def _acceptance(
         self, models: Sequence[str], heads: Sequence[str], traces: Sequence[EdgeTrace]
@@ -275,7 +309,10 @@ class Estimator:
         rough = self.rough_acceptance(source, target)
         return None if rough is None else (rough, "assumed")
 
-    def _by_size(self, model: str, seconds: float) -> ForwardTimes:
-        """A forward that takes the same for any short query."""
-        times = tuple(ForwardTime(query=query, cached=MIDDLE, seconds=seconds) for query in (1, 32))
-        return ForwardTimes(model=model, times=times, outside=self._beside)
+    def _by_size(self, model: str, size_bytes: int) -> ForwardTimes:
+        """Forwards of a model that was not measured."""
+        times = tuple(
+            ForwardTime(query=query, cached=MIDDLE, seconds=self.assumed_times.seconds(size_bytes, query))
+            for query in (1, LONGEST_QUERY)
+        )
+        return ForwardTimes(model=model, times=times, outside=self._fitted.beside)

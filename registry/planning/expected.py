@@ -82,7 +82,7 @@ def _tried(
 def _last_round(costs: ChainCosts, below: Sequence[float], acceptance: float) -> float:
     """Seconds a token of the last level, out of what the level below it takes for 0, 1 ... all its tokens."""
     most = len(below) - 1
-    seconds = below[most] + costs.forwards[-1][most + 1] + costs.verify[-1]
+    seconds = below[most] + costs.forward(-1, most + 1) + costs.verify[-1]
     return seconds / sum((kept + 1) * share for kept, share in enumerate(kept_by_chance(acceptance, most)))
 
 

@@ -33,11 +33,14 @@ class DraftLengths(Record):
     def __str__(self) -> str:
         """For people: lengths, with the threshold where a head decides.
 
-        >>> str(DraftLengths(min_draft=(1, 1), max_draft=(3, 8), threshold=(1.0, 0.4)))
-        '3, up to 8 at 0.4'
+        >>> str(DraftLengths(min_draft=(1, 1, 2), max_draft=(3, 8, 8), threshold=(1.0, 0.4, 0.3)))
+        '3, up to 8 at 0.4, 2 to 8 at 0.3'
         """
-        told = [
-            str(most) if limit == FIXED else f"up to {most} at {limit:g}"
-            for most, limit in zip(self.max_draft, self.threshold, strict=True)
-        ]
-        return ", ".join(told)
+        every = zip(self.min_draft, self.max_draft, self.threshold, strict=True)
+        return ", ".join(_told(least, most, limit) for least, most, limit in every)
+
+
+def _told(least: int, most: int, limit: float) -> str:
+    if limit == FIXED:
+        return str(most)
+    return f"{'up' if least == 1 else least} to {most} at {limit:g}"

@@ -28,19 +28,34 @@ class Measured:
         setup: Which; None is one of which nothing is known.
         measurements: Of any setups; the latest of each kind and subject.
         fingerprint: Tells what checkpoints are now.
+        device: 'cpu' or 'cuda', as far as it is known without a setup; that of the setup where there is one.
+        likest: Of another setup of the same machine and device, whose times are assumed where this one has none.
     """
 
     def __init__(
-        self, setup: Setup | None, measurements: Sequence[Measurement], fingerprint: FingerprintOf
+        self,
+        setup: Setup | None,
+        measurements: Sequence[Measurement],
+        fingerprint: FingerprintOf,
+        *,
+        device: str | None = None,
+        likest: Measured | None = None,
     ) -> None:
         self.setup = setup
+        self.likest = likest
+        self.device = device if setup is None else setup.device
         self._fingerprint = fingerprint
         self._known = {
             (one.kind, one.subject, one.law): one
             for one in measurements
             if setup is not None and one.setup.key == setup.key
         }
-        self._read: dict[tuple[Kind, str, str], Any] = {}
+        self._along: dict[tuple[str, str, str, str], list[str]] = {}
+        for (kind, subject, law), one in self._known.items():
+            if kind == "trace":
+                edge = (str(one.document.get(name)) for name in ("source", "target", "text_of"))
+                self._along.setdefault((*edge, law), []).append(subject)  # type: ignore[arg-type]
+        self._read: dict[tuple[Kind, str, str, tuple[str, ...] | None], Any] = {}
 
     def forwards(self, model: str, *, as_target: bool) -> ForwardTimes | None:
         """What a model's forwards take in that role."""
@@ -55,21 +70,58 @@ class Measured:
         """What a chain's rounds take beside its edges'; known of three models or more."""
         return self._find(ChainTimes, ("chain", chain_subject(models), ""), models, [])
 
-    def traces(self, models: Sequence[str], law: Law) -> tuple[EdgeTrace, ...] | None:
-        """One trace per edge of a chain, along the same texts of its last model; None unless all are there."""
-        found = [self.trace(source, target, models[-1], law) for source, target in pairwise(models)]
-        whole = tuple(one for one in found if one is not None)
-        alike = len({one.texts_key for one in whole}) == 1
-        return whole if len(whole) == len(found) and alike else None
+    def traces(
+        self, models: Sequence[str], law: Law, heads: Sequence[str] = ()
+    ) -> tuple[EdgeTrace, ...] | None:
+        """One trace per edge of a chain, along the same texts of its last model; None unless all are there.
 
-    def trace(self, source: str, target: str, text_of: str, law: Law) -> EdgeTrace | None:
-        """One edge along texts of a model."""
-        subject = trace_subject(source, target, text_of)
-        return self._find(EdgeTrace, ("trace", subject, law.key), [source, target, text_of])
+        Args:
+            models: Smallest first.
+            law: Of the texts.
+            heads: One per edge, by name: of several traces of an edge the one that heard it is taken.
+        """
+        edges = [self._edge_traces(*edge, models[-1], law) for edge in pairwise(models)]
+        best: tuple[int, tuple[EdgeTrace, ...]] | None = None
+        for key in dict.fromkeys(one.texts_key for edge in edges for one in edge):
+            alike = [[one for one in edge if one.texts_key == key] for edge in edges]
+            if all(alike):
+                chosen = tuple(
+                    _heard(edge, heads[place] if heads else None) for place, edge in enumerate(alike)
+                )
+                heard = sum(one.head_name in heads for one in chosen)
+                if best is None or heard > best[0]:
+                    best = heard, chosen
+        return None if best is None else best[1]
+
+    def trace(
+        self, source: str, target: str, text_of: str, law: Law, *, head: str | None = None
+    ) -> EdgeTrace | None:
+        """One edge along texts of a model; of several the one that heard that head, else the first."""
+        found = self._edge_traces(source, target, text_of, law)
+        return _heard(found, head) if found else None
+
+    def heard(self, source: str, target: str, text_of: str, law: Law) -> set[str]:
+        """Heads of an edge, by name, whose answers along texts of a model are known."""
+        found = self._edge_traces(source, target, text_of, law)
+        return {one.head_name for one in found if one.head_name is not None}
 
     def lengths(self, models: Sequence[str], heads: Sequence[str], law: Law) -> DraftLengths | None:
-        """What was found for a chain by running it."""
-        return self._find(DraftLengths, ("lengths", chain_subject(models), law.key), models, heads)
+        """What was found for a chain with these heads by running it."""
+        for subject in (
+            lengths_subject(models, heads),
+            chain_subject(models),
+        ):  # the second as it was kept once
+            found = self._find(DraftLengths, ("lengths", subject, law.key), models, heads)
+            if found is not None:
+                return found
+        return None
+
+    def _edge_traces(self, source: str, target: str, text_of: str, law: Law) -> list[EdgeTrace]:
+        """All that there are, one for each head that was heard."""
+        subjects = self._along.get((source, target, text_of, law.key), ())
+        models = [source, target, text_of]
+        found = [self._find(EdgeTrace, ("trace", subject, law.key), models) for subject in subjects]
+        return [one for one in found if one is not None]
 
     def _find(
         self,
@@ -79,16 +131,17 @@ class Measured:
         heads: Sequence[str] | None = None,
     ) -> Read | None:
         """A record, where it is of the checkpoints that are here. `heads` None takes the head that the record names."""
-        if place not in self._read:
-            self._read[place] = None
+        read = (*place, None if heads is None else tuple(heads))
+        if read not in self._read:
+            self._read[read] = None
             one = self._known.get(place)
             if one is not None:
                 document = dict(one.document.get("lengths", {})) if place[0] == "lengths" else one.document
                 if heads is None:
                     heads = [one.document["head_name"]] if one.document.get("head_name") else []
                 if one.fingerprint == self._fingerprint(models, heads):
-                    self._read[place] = kind_of.model_validate_json(json.dumps(document))
-        found: Read | None = self._read[place]
+                    self._read[read] = kind_of.model_validate_json(json.dumps(document))
+        found: Read | None = self._read[read]
         return found
 
 
@@ -102,11 +155,20 @@ def edge_subject(source: str, target: str) -> str:
     return f"{source}{HEAD_SEPARATOR}{target}"
 
 
-def trace_subject(source: str, target: str, text_of: str) -> str:
-    """What measurements call an edge along texts of a model."""
-    return f"{edge_subject(source, target)} along {text_of}"
+def trace_subject(source: str, target: str, text_of: str, head: str | None = None) -> str:
+    """What measurements call an edge along texts of a model, or its head, by name, where one was heard."""
+    return f"{head or edge_subject(source, target)} along {text_of}"
 
 
 def chain_subject(models: Sequence[str]) -> str:
     """What measurements call a chain."""
     return " -> ".join(models)
+
+
+def lengths_subject(models: Sequence[str], heads: Sequence[str]) -> str:
+    """What measurements call a chain with the very runs of its heads."""
+    return f"{chain_subject(models)} by {', '.join(head.rpartition('/')[2] for head in heads)}"
+
+
+def _heard(traces: Sequence[EdgeTrace], head: str | None) -> EdgeTrace:
+    return next((one for one in traces if head is not None and one.head_name == head), traces[0])

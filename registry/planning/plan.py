@@ -2,103 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
 
 import numpy as np
 
 from registry.chains import Chain, lone, resolve
-from registry.errors import NoChainError
+from registry.command import Catalogs
+from registry.errors import NoChainError, UsageError
+from registry.nochain import has_run
 from registry.planning.advice import next_steps, worth_training
 from registry.planning.closed import fastest
 from registry.planning.estimate import Estimate, Estimator
 from registry.planning.law import Law
+from registry.planning.lengths import DraftLengths
 from registry.planning.measured import Measured
+from registry.planning.planned import MOST_MODELS, TOP, Plan, PlannedChain
 from registry.planning.recorded import recorded_acceptance
+from registry.planning.runs import Runs, of_run
+from registry.planning.sizes import sized_models
 from registry.planning.ways import ways_to
-from registry.records import Head
+from registry.records import Catalog, Head
 from registry.shelf import Shelf
 
 SHORTLIST: Final = 24
-MOST_MODELS: Final = 4
-BESIDE_WEIGHTS: Final = 1.1  # caches and the rest: `decode` counts them exactly before it loads
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedChain:
-    """One chain: what is expected of it, and what would have to be done first.
-
-    `memory_bytes` is that of the weights and a tenth more; None where sizes are not known.
-    """
-
-    chain: Chain
-    estimate: Estimate
-    speedup: float
-    memory_bytes: int | None
-    installed: bool
-    next: tuple[str, ...]
-
-    @property
-    def tokens_per_second(self) -> float:
-        """While decoding; prompts are not counted."""
-        return 1 / self.estimate.seconds_per_token
-
-    def to_json(self) -> dict[str, Any]:
-        """One entry of "chains"."""
-        one = self.estimate
-        return {
-            "models": list(one.models),
-            "predicted_tokens_per_second": self.tokens_per_second,
-            "predicted_speedup": self.speedup,
-            "settings": one.lengths.settings,
-            "basis": {
-                "forwards": dict(one.forwards),
-                "acceptance": {
-                    edge: {"value": value, "from": basis} for edge, (value, basis) in one.acceptance.items()
-                },
-                "lengths": "replayed" if one.replayed else "expected",
-            },
-            "heads": list(one.heads),
-            "memory_bytes": self.memory_bytes,
-            "installed": self.installed,
-            "next": list(self.next),
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Chains to one target, best first, the target alone among them.
-
-    `considered` counts the chains of the graph, `unknown` those with a model whose size nobody tells, `too_large` those
-    that were asked to fit and do not. `complete` is False where there were more than could be looked at. `train` is
-    the command for an edge that is not there and would pay, None where there is none.
-    """
-
-    target: str
-    device: str
-    law: Law
-    chains: tuple[PlannedChain, ...]
-    considered: int
-    unknown: int
-    too_large: int
-    complete: bool
-    train: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        """The document of `specreg plan --json`."""
-        return {
-            "target": self.target,
-            "device": self.device,
-            "law": self.law.key,
-            "chains": [one.to_json() for one in self.chains],
-            "considered": self.considered,
-            "unknown_sizes": self.unknown,
-            "too_large": self.too_large,
-            "complete": self.complete,
-            "train": self.train,
-        }
 
 
 def plan(
@@ -108,10 +37,14 @@ def plan(
     measured: Measured,
     law: Law,
     source: str | None = None,
-    top: int = 5,
+    top: int = TOP,
     most_models: int = MOST_MODELS,
     memory_bytes: int | None = None,
     dtype: str | None = None,
+    installed: bool = False,
+    run: str | None = None,
+    catalogs: Catalogs = (),
+    loading: Sequence[str] = (),
 ) -> Plan:
     """Find the chains to a target that are expected to decode fastest.
 
@@ -125,60 +58,85 @@ def plan(
         most_models: Of one chain.
         memory_bytes: What weights, and a tenth more, may take.
         dtype: Of models that were not measured.
+        installed: Only chains whose files are all on this machine, and the target alone.
+        run: Only chains with that run, wherever an edge of theirs has it, and the target alone.
+        catalogs: What recommended commands are to be given too.
+        loading: What those are to be given that measure, as words of a command line.
+
+    Returns:
+        Plan: without chains where of the target neither time nor size is known.
+
+    Raises:
+        UsageError: Not even the target alone fits into the memory.
     """
-    catalog = shelf.catalog
+    catalog = _present(shelf) if installed else shelf.catalog
+    catalog = catalog.model_copy(update={"heads": of_run(catalog.heads, run)})
+    sized = sized_models(shelf)
     known: dict[str, Head] = {}
     estimator = Estimator(
-        catalog.models,
+        sized,
         measured,
         law,
         dtype=dtype,
         recorded=lambda name: recorded_acceptance(shelf, known[name]) if name in known else None,
     )
+    _require_room(estimator, target, memory_bytes)
     ways = ways_to(catalog, target, source=source, models=most_models)
+    asked = [heads for heads in ways.chains if not heads or run is None or _has(heads, run)]
     fitting, too_large = [], 0
-    for heads in ways.chains:
-        size = _memory(estimator, _names(heads, target))
-        if heads and memory_bytes is not None and size is not None and size > memory_bytes:
+    for heads in asked:
+        size = estimator.memory_bytes(_names(heads, target))
+        if memory_bytes is not None and size is not None and size > memory_bytes:
             too_large += 1
         else:
             fitting.append(heads)
     ranked, unknown = _ranked(estimator, fitting, target)
     found: list[PlannedChain] = []
+    refused = 0
+    runs, every = Runs(catalog, measured, law), Runs(shelf.catalog, measured, law)
     alone = estimator.estimate([target], [])
     for heads in _shortlist(estimator, ranked, target, top):
-        chain = _resolved(shelf, heads, target)
-        estimate = None
-        if chain is not None:
-            known |= {head.name: head for head in chain.heads}
-            estimate = estimator.estimate(chain.names, [head.name for head in chain.heads])
+        resolved = partial(_resolved, shelf, catalog, heads, target, run=run)
+        chain, estimate = _fastest(estimator, known, resolved, runs.worth(heads) if heads else [[]])
+        if chain is None and heads:
+            chain, estimate = _fastest(estimator, known, resolved, [[runs.beside(head) for head in heads]])
+        refused += chain is None
         if chain is not None and estimate is not None and alone is not None:
-            found.append(_planned(shelf, estimator, chain, estimate, alone))
+            tuned = measured.lengths(chain.names, estimate.heads, law) if estimate.heads else None
+            speedup = alone.seconds_per_token / estimate.seconds_per_token
+            size = estimator.memory_bytes(chain.names)
+            steps = partial(next_steps, estimate, run=run, catalogs=catalogs, loading=loading)
+            parallel = tuple(map(every.several, chain.heads))
+            one = _planned(shelf, chain, estimate, speedup=speedup, memory_bytes=size, tuned=tuned)
+            found.append(replace(one, parallel=parallel, next=steps(installed=one.installed)))
     found.sort(
         key=lambda one: (one.estimate.seconds_per_token, len(one.estimate.models), one.estimate.models)
     )
     kept = [*found[:top], *(one for one in found[top:] if not one.estimate.heads)]
     return Plan(
         target=target,
-        device=_device(measured, estimator),
+        setup=measured.setup,
+        assumed=estimator.assumed_times,
         law=law,
         chains=tuple(kept),
-        considered=len(ways.chains),
+        considered=len(asked),
         unknown=unknown,
         too_large=too_large,
+        refused=refused,
         complete=ways.complete,
-        train=worth_training(catalog, estimator, target, best=kept[0].estimate if kept else None),
+        train=worth_training(
+            shelf.catalog.model_copy(update={"models": sized}),
+            estimator,
+            target,
+            best=kept[0].estimate if kept else None,
+            memory_bytes=memory_bytes,
+            catalogs=catalogs,
+        ),
     )
 
 
 def _names(heads: Sequence[Head], target: str) -> tuple[str, ...]:
     return (*(head.source for head in heads), target)
-
-
-def _memory(estimator: Estimator, models: Sequence[str]) -> int | None:
-    sizes = [estimator.weight_bytes(model) for model in models]
-    known = [size for size in sizes if size is not None]
-    return None if len(known) < len(sizes) else round(BESIDE_WEIGHTS * sum(known))
 
 
 def _ranked(
@@ -222,46 +180,117 @@ def _shortlist(
     yield from list(further)[:most]
 
 
-def _resolved(shelf: Shelf, heads: Sequence[Head], target: str) -> Chain | None:
-    """The chain as `chain` would find it, by what files show too; None where they show that it does not fit."""
+def _require_room(estimator: Estimator, target: str, memory_bytes: int | None) -> None:
+    """Raises UsageError where not even the target alone fits."""
+    size = estimator.memory_bytes([target])
+    if memory_bytes is not None and size is not None and size > memory_bytes:
+        raise UsageError(
+            f"Nothing fits: expected memory for {target} alone, whose weights and a tenth more are {size} bytes, got "
+            f"{memory_bytes}. Give it more, or run it in a smaller dtype."
+        )
+
+
+def _has(heads: Sequence[Head], run: str) -> bool:
+    return any(has_run(head, run) for head in heads)
+
+
+def _fastest(
+    estimator: Estimator,
+    known: dict[str, Head],
+    resolved: Callable[[Sequence[Sequence[Head]]], Chain | None],
+    worth: Sequence[Sequence[Sequence[Head]]],
+) -> tuple[Chain | None, Estimate | None]:
+    """Of several choices of runs the chain that is expected to be fastest; None where none fits, or tells.
+
+    Args:
+        estimator: Tells of each.
+        known: Heads by name, to which those of the chains are added.
+        resolved: Makes a chain, of the runs of each edge to choose among.
+        worth: The choices.
+    """
+    fitting = [chain for chain in map(resolved, worth) if chain is not None]
+    found: list[tuple[Chain, Estimate]] = []
+    for chain in fitting:
+        known |= {head.name: head for head in chain.heads}
+        estimate = estimator.estimate(chain.names, [head.name for head in chain.heads])
+        if estimate is not None:
+            found.append((chain, estimate))
+    if not found:
+        return (fitting[0], None) if fitting else (None, None)
+    return min(found, key=lambda one: one[1].seconds_per_token)
+
+
+def _resolved(
+    shelf: Shelf,
+    catalog: Catalog,
+    heads: Sequence[Head],
+    target: str,
+    among: Sequence[Sequence[Head]],
+    *,
+    run: str | None,
+) -> Chain | None:
+    """The chain as `chain` would find it, by what files show too; None where they show that it does not fit.
+
+    Args:
+        shelf, catalog: What files and the catalog show.
+        heads: Of the chain, any run of each edge.
+        target: Its last model.
+        among: Of each edge the runs to choose among.
+        run: The one asked for.
+    """
     if not heads:
-        return lone(shelf.catalog, target)
+        return lone(catalog, target)
     models = _names(heads, target)
-    edges = set(pairwise(models))
-    among = {
-        "models": {name: shelf.catalog.models[name] for name in models},
-        "heads": tuple(head for head in shelf.catalog.heads if (head.source, head.target) in edges),
+    several = {
+        "models": {name: catalog.models[name] for name in models},
+        "heads": tuple(head for edge in among for head in edge),
     }
     try:
         return resolve(
-            shelf.catalog.model_copy(update=among),
+            catalog.model_copy(update=several),
             models[0],
             target,
             length=len(models),
             via=models[1:-1],
+            run=run,
             facts=shelf.edge_facts,
         )
     except NoChainError:
         return None
 
 
+def _present(shelf: Shelf) -> Catalog:
+    """The catalog with those heads alone that are on this machine with both of their models."""
+    here = {
+        name for name, model in shelf.catalog.models.items() if shelf.model_place(model).folder is not None
+    }
+    heads = tuple(
+        head
+        for head in shelf.catalog.heads
+        if {head.source, head.target} <= here and shelf.head_place(head).folder is not None
+    )
+    return shelf.catalog.model_copy(update={"heads": heads})
+
+
 def _planned(
-    shelf: Shelf, estimator: Estimator, chain: Chain, estimate: Estimate, alone: Estimate
+    shelf: Shelf,
+    chain: Chain,
+    estimate: Estimate,
+    *,
+    speedup: float,
+    memory_bytes: int | None,
+    tuned: DraftLengths | None,
 ) -> PlannedChain:
-    lacking = [head.name for head in chain.heads if shelf.head_place(head).folder is None]
-    absent = [model.alias for model in chain.models if shelf.model_place(model).folder is None]
+    places = [
+        *(shelf.head_place(head) for head in chain.heads),
+        *(shelf.model_place(model) for model in chain.models),
+    ]
     return PlannedChain(
         chain=chain,
         estimate=estimate,
-        speedup=alone.seconds_per_token / estimate.seconds_per_token,
-        memory_bytes=_memory(estimator, estimate.models),
-        installed=not lacking and not absent,
-        next=next_steps(estimate, installed=not lacking and not absent),
+        speedup=speedup,
+        memory_bytes=memory_bytes,
+        installed=all(place.folder is not None for place in places),
+        tuned=tuned,
+        shelf=shelf,
     )
-
-
-def _device(measured: Measured, estimator: Estimator) -> str:
-    if measured.setup is not None:
-        return str(measured.setup)
-    rate = estimator.assumed_times.bytes_per_second
-    return f"a device that was not measured ({rate / 1e12:.1f} TB/s assumed)"

@@ -45,11 +45,15 @@ class Replayed:
 
 @dataclass(frozen=True, kw_only=True)
 class _Text:
-    """One text of one pass: for each edge whether the token at a place is kept, and what the head says of it."""
+    """One text of one pass: for each edge whether the token at a place is kept, and what is said of it.
+
+    `foreseen` is what is said once the token was read, `next_foreseen` what is said before.
+    """
 
     prompt_tokens: int
     kept: tuple[list[bool], ...]
     foreseen: tuple[list[float] | None, ...]
+    next_foreseen: tuple[tuple[float, ...], ...]
     length: int
 
 
@@ -140,7 +144,7 @@ class _Run:
             drafted = self.end - start
             if drafted >= budget:
                 return drafted
-            if asks and drafted >= least and 1 - survival > limit:
+            if asks and drafted >= least and 1 - survival * self._next(index) > limit:
                 if self.ahead and index == 0:
                     self._forward(0, 1)
                 return drafted
@@ -183,6 +187,11 @@ class _Run:
             for place in range(first, past):
                 product *= numbers[place]
         return product
+
+    def _next(self, index: int) -> float:
+        """What is said of the token drawn last, which nothing has read."""
+        numbers = self.text.next_foreseen[index]
+        return numbers[self.end - 1] if numbers else 1.0
 
     def _forward(self, index: int, query: int) -> None:
         self.forwards[index] += 1
@@ -228,9 +237,13 @@ def _drawn(edges: Sequence[TextTrace], chance: random.Random) -> _Text:
             else None,
         )
     return _Text(
-        prompt_tokens=edges[0].prompt_tokens, kept=tuple(kept), foreseen=tuple(foreseen), length=length
+        prompt_tokens=edges[0].prompt_tokens,
+        kept=tuple(kept),
+        foreseen=tuple(foreseen),
+        next_foreseen=tuple(edge.next_foreseen for edge in edges),
+        length=length,
     )
 
 
 def _plain(prompt_tokens: int, length: int) -> _Text:
-    return _Text(prompt_tokens=prompt_tokens, kept=(), foreseen=(), length=length)
+    return _Text(prompt_tokens=prompt_tokens, kept=(), foreseen=(), next_foreseen=(), length=length)

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, TypedDict
 
 from pydantic import Field
 
 from registry.records import Record
 
 Engine = Literal["eager", "captured", "fused"]
+STORED: Final = "stored"
+ALSO: Final = "+"  # between the dtypes of models that do not have one and the same
+
+
+class Loading(TypedDict, total=False):
+    """Options of `Pipeline.load` that decide what a setup is."""
+
+    device: str
+    dtype: str
+    engine: str
 
 
 class Setup(Record):
     """A device of a machine, and how models are run there.
 
     `processor` is the name of the GPU, or of the CPU with `threads` threads at work; `device` is 'cpu', or 'cuda'
-    whatever the card's number. `dtype` is that of the models, 'float32' for instance, and 'stored' where each keeps
-    its own.
+    whatever the card's number. `dtype` is that of the models, 'float32' for instance; where each keeps its own it is
+    'stored', or all of them, 'bfloat16+float32'.
     """
 
     host: str
@@ -32,6 +42,14 @@ class Setup(Record):
         return " | ".join(
             [self.host, self.device, self.processor, f"{self.threads} threads", self.dtype, self.engine]
         )
+
+    @property
+    def loading(self) -> Loading:
+        """How to load models so that they run in this setup."""
+        found = Loading(device=self.device, engine=self.engine)
+        if self.dtype != STORED and ALSO not in self.dtype:
+            found["dtype"] = self.dtype
+        return found
 
     def __str__(self) -> str:
         """For people."""

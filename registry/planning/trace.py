@@ -28,6 +28,12 @@ class TextTrace(Record):
     said it. Where the edge's target is not the text's own model, `kept_otherwise` is the same where it said something
     else, which the level above refused; else it is empty. `foreseen_kept` is what the head says after reading this
     token, `foreseen_refused` what it says after reading a proposal that is refused here; both are empty without a head.
+    `next_foreseen` is what is said of a token drawn here before anything has read it, by how sure the source was of it;
+    it is empty where the head has no outlook for this way to draw. With one the other two tell of both together.
+
+    Of four models or more that were measured together, the level above is the next of them, or the last where the edge
+    skips one. A chain that leaves that level out is replayed with it all the same: `kept_otherwise` counts only behind
+    a refused token, and moved what a chain takes by 0.1 to 1.7 per cent in simulation; greedily not at all.
     """
 
     prompt_tokens: Annotated[int, Field(ge=0)]
@@ -35,6 +41,7 @@ class TextTrace(Record):
     kept_otherwise: tuple[Share, ...] = ()
     foreseen_kept: tuple[Share, ...] = ()
     foreseen_refused: tuple[Share, ...] = ()
+    next_foreseen: tuple[Share, ...] = ()
 
 
 class EdgeTrace(Record):
@@ -60,6 +67,7 @@ class EdgeTrace(Record):
     def without_head(self) -> EdgeTrace:
         """The same edge, its head unheard."""
         texts = tuple(
-            text.model_copy(update={"foreseen_kept": (), "foreseen_refused": ()}) for text in self.texts
+            text.model_copy(update={"foreseen_kept": (), "foreseen_refused": (), "next_foreseen": ()})
+            for text in self.texts
         )
         return self.model_copy(update={"head_name": None, "texts": texts})

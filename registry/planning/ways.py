@@ -38,12 +38,19 @@ def ways_to(catalog: Catalog, target: str, *, source: str | None = None, models:
     found: list[tuple[Head, ...]] = [()]
     reached: list[tuple[Head, ...]] = [()]
     complete = True
-    for _ in range(models - 1):
+    away = None if source is None else _edges_from(catalog, source)
+    for edges in range(1, models):
         longer: list[tuple[Head, ...]] = []
         for path in reached:
             first = path[0].source if path else target
             visited = {head.target for head in path} | {target}
-            longer += [(head, *path) for head in entering.of(first) if head.source not in visited]
+            longer += [
+                (head, *path)
+                for head in entering.of(first)
+                if head.source not in visited
+                # what the source does not reach in the edges that are left would only crowd out what it does
+                and (away is None or away.get(head.source, models) < models - edges)
+            ]
             if len(longer) > MOST_WAYS:
                 complete = False
                 break
@@ -52,6 +59,20 @@ def ways_to(catalog: Catalog, target: str, *, source: str | None = None, models:
     if source is not None:
         found = [path for path in found if not path or path[0].source == source]
     return Ways(target=target, chains=tuple(found), complete=complete)
+
+
+def _edges_from(catalog: Catalog, source: str) -> dict[str, int]:
+    """Of each model that heads lead to from the source, the fewest on the way."""
+    leaving: dict[str, set[str]] = {}
+    for head in catalog.heads:
+        leaving.setdefault(head.source, set()).add(head.target)
+    found = {source: 0}
+    waiting = [source]
+    for model in waiting:
+        for target in sorted(leaving.get(model, set()) - found.keys()):
+            found[target] = found[model] + 1
+            waiting.append(target)
+    return found
 
 
 class _Entering:

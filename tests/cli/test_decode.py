@@ -14,6 +14,13 @@ from registry.cli import main
 from tests.conftest import Outcome
 
 Run = Callable[..., Outcome]
+SCHEDULES: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "top-head": ("--schedule", "top-head"),
+    "fixed": ("--fixed", "3"),
+    "heuristic": ("--schedule", "heuristic"),
+    "confidence": ("--schedule", "confidence"),
+}
 CHAIN = ("decode", "pico-little", "pico-target", "--prompt", "def read(path):\n", "--max-new-tokens", "24")
 
 
@@ -58,6 +65,7 @@ def test_json_is_the_contract(specreg: Run) -> None:
         "tokens_per_second",
         "finish_reason",
         "levels",
+        "drafting",
     }
     assert document["new_tokens"] == len(document["token_ids"]) == 24
     assert document["finish_reason"] == "length"
@@ -79,14 +87,43 @@ def test_streams_the_text_to_stdout_and_the_rest_to_stderr(specreg: Run, usual: 
     assert "forwards" in summary
 
 
-def test_the_last_line_tells_which_numbers_decided(specreg: Run) -> None:
+def test_it_is_told_how_a_text_was_drafted(specreg: Run) -> None:
     """
-    The embedded heads are calibrated; where no head is asked, none is told of.
+    Lengths with their origin, and the heads that were asked, with the numbers that they decided by: raw ones would be
+    called so. Where no head was asked, none is told of.
     """
     short = (*CHAIN[:-1], "2")
-    assert specreg(*short).err.endswith("; heads: calibrated, calibrated numbers\n")
-    assert specreg(*short, "--schedule", "top-head").err.endswith("; heads: calibrated numbers\n")
-    assert "heads:" not in specreg(*short, "--fixed", "3").err
+    little, draft = ("pico-little--to--pico-draft", "pico-draft--to--pico-target")
+    run = "exp-weight6-layer3 (calibrated"
+
+    found = {name: specreg(*short, *options).err for name, options in SCHEDULES.items()}
+
+    assert "lengths: up to 8 at 0.5, up to 8 at 0.5 (default); heads: " in found["default"]
+    assert f"{little}/{run}" in found["default"]
+    assert f"{draft}/{run}" in found["default"]
+    assert "lengths: 8, up to 8 at 0.5 (option); heads: " in found["top-head"]
+    assert little not in found["top-head"]
+    assert "lengths: 3, 3 (option)\n" in found["fixed"]
+    assert "lengths: up to 8, up to 8, by what was kept (option)\n" in found["heuristic"]
+    assert "by the models' confidence (option)\n" in found["confidence"]
+
+
+def test_programs_are_told_how_a_text_was_drafted(specreg: Run, usual: dict[str, Any]) -> None:
+    """
+    Per edge in JSON; a threshold that nobody is held against is null, and a head that is not asked too.
+    """
+    drafting = usual["drafting"]
+    fixed = json.loads(specreg(*CHAIN[:-1], "2", "--fixed", "3", "--json").out)["drafting"]
+
+    assert (drafting["schedule"], drafting["from"]) == ("heads", "default")
+    assert [edge["max_draft"] for edge in drafting["edges"]] == [8, 8]
+    assert [edge["threshold"] for edge in drafting["edges"]] == [0.5, 0.5]
+    assert drafting["edges"][0]["head"] == "pico-little--to--pico-draft/exp-weight6-layer3"
+    assert (fixed["schedule"], fixed["from"]) == ("fixed", "option")
+    assert [(edge["max_draft"], edge["threshold"], edge["head"]) for edge in fixed["edges"]] == [
+        (3, None, None),
+        (3, None, None),
+    ]
 
 
 def test_a_seed_repeats_a_sample(specreg: Run) -> None:
@@ -123,9 +160,19 @@ def test_drafting_options_leave_greedy_text_alone(
         ((*CHAIN, "--top-p", "1.5"), "top_p"),
         ((*CHAIN, "--device", "abacus"), "No device 'abacus'"),
         ((*CHAIN[:-1], "5000"), "1024"),
-        (("decode", "qwen3-0.6b", "qwen3-14b", "--prompt", "x"), "is not on this machine"),
+        (("decode", "qwen3-0.6b", "qwen3-14b", "--prompt", "x"), "not on this machine"),
+        ((*CHAIN, "--fixed", "3", "--schedule", "heads"), "one or the other"),
     ],
-    ids=["no prompt", "fixed and threshold", "temperature", "top-p", "device", "too long", "not here"],
+    ids=[
+        "no prompt",
+        "fixed and threshold",
+        "temperature",
+        "top-p",
+        "device",
+        "too long",
+        "not here",
+        "fixed and heads",
+    ],
 )
 def test_what_cannot_be_done_ends_with_2(specreg: Run, arguments: tuple[str, ...], said: str) -> None:
     """

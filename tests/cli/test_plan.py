@@ -14,7 +14,10 @@ from heads.measuring import effort
 from heads.measuring.effort import Effort
 from heads.measuring.measure import measure
 from registry.cli.plan import Size
+from registry.planning.assumed import AssumedTimes
 from registry.planning.law import Law
+from registry.planning.lengths import DraftLengths
+from registry.store.measured import read_measurements
 from registry.store.remembering import note_measurements
 from tests.conftest import Outcome
 
@@ -99,6 +102,139 @@ def test_what_is_missing_is_measured_first(specreg: Run, monkeypatch: pytest.Mon
     assert [share["from"] for share in pair["basis"]["acceptance"].values()] == ["measured"]
 
 
+def test_what_broke_off_before_it_was_timed_is_told(
+    specreg: Run, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    With texts read and nothing timed the plan is for this setup, with a CPU's times, and says so; the command that ends
+    it comes next.
+    """
+    monkeypatch.setenv("SPECREG_HOME", str(measured))
+    texts = [one for one in read_measurements() if one.kind == "trace"]
+    monkeypatch.setenv("SPECREG_HOME", str(tmp_path / "broken-off"))
+    assert note_measurements(texts) is None
+
+    found = specreg("plan", "pico-target")
+
+    assert f"on {texts[0].setup}, not timed ({AssumedTimes.of_device('cpu')})" in found.err
+    assert "Next: specreg measure " in found.err
+
+
+def test_programs_are_told_the_same(specreg: Run, measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    `registry.plan` is the command's plan, and its best choice decodes with its settings as it was measured.
+    """
+    monkeypatch.setenv("SPECREG_HOME", str(measured))
+
+    found = registry.plan("pico-target", installed=True)
+
+    assert found.to_json() == json.loads(specreg("plan", "pico-target", "--installed", "--json").out)
+    choice = found.best
+    cascade = choice.pipeline().load(**found.loading)
+    out = cascade.generate("def main():", max_new_tokens=8, **choice.settings)
+    assert [level.model for level in out.levels] == list(choice.models)
+
+
+def test_a_target_without_size_or_time_ends_in_a_sentence(specreg: Run, tmp_path: Path) -> None:
+    """
+    Neither the plan nor what decodes by it has anything to choose from, and both say what would help.
+    """
+    catalog = tmp_path / "catalog.yaml"
+    catalog.write_text("version: 1\nmodels:\n  unsized: {hub: nobody/unsized}\n")
+    command = ("unsized", "--catalog", str(catalog))
+
+    for found in (specreg("plan", *command), specreg("decode", "--auto", *command, "--prompt", "x")):
+        assert found.code == 2
+        assert "specreg measure unsized" in found.err
+
+
+def test_a_target_of_unknown_size_is_measured_first(
+    specreg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Where its files are here, --measure needs no size to begin with, told by nobody and read from nothing.
+    """
+    monkeypatch.setattr(effort, "USUAL", Effort(passes=1, forwards=1, seconds=0.01, runs=1, tokens=8, head=1))
+    monkeypatch.setattr("registry.planning.plan.sized_models", lambda shelf: shelf.catalog.models)
+    catalog = tmp_path / "catalog.yaml"
+    catalog.write_text("version: 1\nmodels:\n  pico-little: {package: heads, path: pico/pico-little}\n")
+
+    found = specreg("plan", "pico-little", "--measure", "--catalog", str(catalog), "--json")
+
+    (chain,) = json.loads(found.out)["chains"]
+    assert chain["models"] == ["pico-little"]
+    assert chain["basis"]["forwards"] == {"pico-little": "measured"}
+
+
+def test_what_plan_recommends_runs_as_it_is_printed(specreg: Run, tmp_path: Path) -> None:
+    """
+    With the catalog and the device that the plan was asked with, quoted for a shell.
+    """
+    catalog = tmp_path / "my own.yaml"
+    catalog.write_text("version: 1\n")
+
+    found = specreg("plan", "pico-target", "--catalog", str(catalog), "--device", "cpu")
+
+    next_line = next(line for line in found.err.splitlines() if line.startswith("Next: "))
+    assert next_line.removeprefix("Next: ") == (
+        f"specreg measure pico-little pico-draft pico-target --device cpu --catalog '{catalog}'"
+    )
+
+
+@pytest.mark.parametrize("command", [("plan",), ("decode", "--prompt", "x", "--auto")], ids=["plan", "auto"])
+def test_a_source_that_leads_nowhere_is_refused(specreg: Run, command: tuple[str, ...]) -> None:
+    """
+    As `chain` refuses it: nobody gets another chain than was asked for.
+    """
+    found = specreg(*command, "pico-target", "pico-little")
+
+    assert found.code == 1
+    assert "only the other way round" in found.err
+
+
+def test_a_source_whose_files_are_not_here_is_refused(specreg: Run) -> None:
+    """
+    `decode --auto SOURCE TARGET` does not fall back on the target alone, and says what fetches the rest.
+    """
+    found = specreg("decode", "--auto", "qwen3-0.6b", "qwen3-14b", "--prompt", "x")
+
+    assert found.code == 2
+    assert "specreg download qwen3-0.6b--to--" in found.err
+
+
+def test_memory_that_holds_not_even_the_target_is_refused(specreg: Run) -> None:
+    """
+    Nothing is recommended that would not fit, the target alone included.
+    """
+    found = specreg("plan", "pico-target", "--memory", "1KB")
+
+    assert found.code == 2
+    assert "Nothing fits" in found.err
+    assert "pico-target" not in found.out
+
+
+def test_a_run_that_no_chain_has_is_refused(specreg: Run) -> None:
+    """
+    Whether it is planned or decoded with.
+    """
+    for command in (("plan",), ("decode", "--prompt", "x", "--auto")):
+        found = specreg(*command, "pico-target", "--run", "nobodys")
+        assert found.code == 2
+        assert "run nobodys" in found.err
+
+
+def test_auto_says_where_nothing_was_measured(specreg: Run) -> None:
+    """
+    Its chain is then a guess, by the times of the device that it runs on, and a command would tell.
+    """
+    auto = ("decode", "--auto", "pico-target", "--prompt", "def main():", "--max-new-tokens", "2")
+
+    found = specreg(*auto, "--device", "cpu")
+
+    assert f"Nothing was measured in this setup ({AssumedTimes.of_device('cpu')})" in found.err
+    assert "`specreg measure pico-little pico-draft pico-target --device cpu` tells" in found.err
+
+
 def test_auto_decodes_with_the_plans_best(
     specreg: Run, measured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +248,65 @@ def test_auto_decodes_with_the_plans_best(
 
     assert found.code == 0
     assert f"planned: {' -> '.join(best)}" in found.err
+
+
+def test_auto_runs_as_it_was_planned(
+    specreg: Run, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Where models were measured with another engine than is usual, that one runs them, unless an option says otherwise;
+    nothing is then called a guess.
+    """
+    monkeypatch.setenv("SPECREG_HOME", str(measured))
+    known = read_measurements()
+    monkeypatch.setenv("SPECREG_HOME", str(tmp_path / "captured"))
+    captured = [
+        one.model_copy(update={"setup": one.setup.model_copy(update={"engine": "captured"})}) for one in known
+    ]
+    assert note_measurements(captured) is None
+    auto = ("decode", "--auto", "pico-little", "--prompt", "def main():", "--max-new-tokens", "2")
+
+    planned, eager = (specreg(*auto, *options).err for options in ((), ("--engine", "eager")))
+
+    assert ", captured\n" in planned
+    assert "guess" not in planned
+    assert ", captured\n" not in eager
+    assert "a guess" in eager
+
+
+def test_auto_says_where_it_runs_otherwise_than_planned(
+    specreg: Run, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What was measured with another number of threads is the best there is to plan by, and not the same.
+    """
+    monkeypatch.setenv("SPECREG_HOME", str(measured))
+    auto = ("decode", "--auto", "pico-little", "--prompt", "def main():", "--max-new-tokens", "2")
+    known = read_measurements()
+    assert "Planned by what was measured on" not in specreg(*auto).err
+    monkeypatch.setenv("SPECREG_HOME", str(tmp_path / "threads"))
+    other = [
+        one.model_copy(update={"setup": one.setup.model_copy(update={"threads": one.setup.threads + 1})})
+        for one in known
+    ]
+    assert note_measurements(other) is None
+
+    assert (
+        f"Planned by what was measured on {other[0].setup}, and run on {known[0].setup}" in specreg(*auto).err
+    )
+
+
+def test_auto_takes_a_run(specreg: Run, measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Only chains that have it are looked at.
+    """
+    monkeypatch.setenv("SPECREG_HOME", str(measured))
+    auto = ("decode", "--auto", "pico-target", "--prompt", "x", "--max-new-tokens", "2")
+
+    found = specreg(*auto, "--run", "exp-weight6-layer3")
+
+    assert found.code == 0
+    assert "planned: " in found.err
 
 
 def test_auto_needs_one_name_and_no_other_choice(specreg: Run) -> None:
@@ -156,12 +351,34 @@ def test_tuned_lengths_are_kept_and_used(
 
     found = json.loads(specreg("tune", *chain, *short).out)
 
+    assert found["kept"]
     assert found["gain_over_default"] >= 1
     assert found["gain_over_best_fixed"] >= 1
+    lengths = DraftLengths.model_validate_json(json.dumps(found["lengths"]))
     decode = ("decode", *chain, "--prompt", "def main():", "--max-new-tokens", "8")
-    assert "lengths: tuned" in specreg(*decode).err
-    assert "lengths: tuned" not in specreg(*decode, "--fixed", "3").err
-    assert "lengths: tuned" not in specreg(*decode, "--temperature", "1").err
+    assert f"lengths: {lengths} (tuned)" in specreg(*decode).err
+    assert "(option)" in specreg(*decode, "--fixed", "3").err
+    assert "(default)" in specreg(*decode, "--temperature", "1").err
+    line = next(
+        line for line in specreg("plan", "pico-target").out.splitlines() if line.startswith("pico-draft ->")
+    )
+    assert f"{lengths} (tuned" in line.split("\t")[3]
+
+
+def test_what_was_tuned_and_not_kept_is_a_fault(
+    specreg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    It is printed all the same, and the exit code tells that `decode` will not know of it.
+    """
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SPECREG_DATABASE_URL", f"sqlite:///{tmp_path / 'file' / 'store.db'}")
+    shortest = ("--length", "2", "--limit", "1", "--repeats", "1", "--max-new-tokens", "1", "--json")
+
+    found = specreg("tune", "pico-draft", "pico-target", *shortest)
+
+    assert found.code == 2
+    assert not json.loads(found.out)["kept"]
 
 
 def test_a_model_alone_cannot_be_tuned(specreg: Run) -> None:

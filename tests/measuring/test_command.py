@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from heads.measuring import effort
 from heads.measuring.effort import Effort
 from registry.planning.law import Law
 from registry.store.measured import read_measurements
@@ -20,9 +21,7 @@ SHORT = ("--limit", "1", "--max-new-tokens", "6")
 @pytest.fixture(autouse=True)
 def little_effort(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each thing is timed once."""
-    monkeypatch.setattr(
-        "heads.measuring.measure.USUAL", Effort(passes=1, forwards=1, runs=1, tokens=4, head=1)
-    )
+    monkeypatch.setattr(effort, "USUAL", Effort(passes=1, forwards=1, runs=1, tokens=4, head=1))
 
 
 def test_a_chain_is_told_and_kept(specreg: Run) -> None:
@@ -73,7 +72,7 @@ def test_a_store_that_cannot_be_written_is_told_once(
     specreg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    What was measured is printed all the same.
+    What was measured is printed all the same, and the exit code tells that no plan will know of it.
     """
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("SPECREG_DATABASE_URL", f"sqlite:///{tmp_path / 'file' / 'store.db'}")
@@ -81,7 +80,7 @@ def test_a_store_that_cannot_be_written_is_told_once(
     found = specreg("measure", "pico-little", *SHORT, "--json")
 
     document = json.loads(found.out)
-    assert found.code == 0
+    assert found.code == 2
     assert not document["kept"]
     assert len(document["measurements"]) == 2
     assert found.err.count("What was measured stands") == 1

@@ -49,21 +49,35 @@ def test_times_stay_within_what_a_model_was_made_for() -> None:
     assert all(seconds > 0 for seconds in (*wide.values(), *narrow.values()))
 
 
-def test_a_slower_model_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    What is timed is the forward itself.
-    """
+def forwards_of_a_slow(monkeypatch: pytest.MonkeyPatch, lengths: range) -> dict[tuple[int, int], float]:
+    """Times of a model that takes its time over queries of these lengths."""
     level = EagerLevel(tiny(max_position_embeddings=40), name="m")
     feed = level.feed
 
     def slow(ids: Any, rows: int) -> Any:
-        time.sleep(0.03 * (len(ids) == 3))
+        time.sleep(0.03 * (len(ids) in lengths))
         return feed(ids, rows)
 
     monkeypatch.setattr(level, "feed", slow)
-    times = forward_seconds(level, LITTLE)
+    return forward_seconds(level, LITTLE)
+
+
+def test_a_slower_model_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What is timed is the forward itself.
+    """
+    times = forwards_of_a_slow(monkeypatch, range(3, 17))
 
     assert times[3, 24] - times[2, 24] > 0.01
+
+
+def test_no_query_is_told_to_be_dearer_than_a_longer_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    It could be padded to that: what was slower was a moment of the machine.
+    """
+    times = forwards_of_a_slow(monkeypatch, range(3, 4))
+
+    assert times[3, 24] <= times[4, 24] < 0.01
 
 
 def test_a_token_costs_more_than_its_forward() -> None:
@@ -195,3 +209,23 @@ def test_roles_differ_where_padding_does() -> None:
     assert not roles_differ(single)
     assert roles_differ(half)
     assert not roles_differ(EagerLevel(half.model, name="m"))
+
+
+def test_passes_that_tell_different_stories_are_named() -> None:
+    """
+    A model whose middle passes lie far apart, and an edge whose rounds do: nobody can plan by them.
+    """
+    cascade = Cascade(chain(count=2), names=["draft", "target"])
+    clock = Clock(cascade, {}, PROMPT, LITTLE)
+    edge = clock._edges[0, 1]
+    passes = {
+        name: [dict.fromkeys((False, True), times_of(name, each=each, prompt=0.1)) for each in several]
+        for name, several in {"draft": (0.01, 0.011, 0.01), "target": (0.02, 0.02, 0.04)}.items()
+    }
+    clock._models[0].passes, clock._models[1].passes = passes["draft"], passes["target"]
+    edge.verify = [{"greedy": 0.01, "sampled": 0.01}] * 3
+    assert clock.unsteady == ["target"]
+
+    clock._models[1].passes = passes["target"][:2]
+    edge.verify = [{"greedy": seconds, "sampled": 0.01} for seconds in (0.0, 0.01, 0.09)]
+    assert clock.unsteady == ["draft--to--target"]

@@ -54,7 +54,7 @@ def test_each_step_is_handed_over(steps: list[list[Measurement]]) -> None:
     The traces of each law, then forwards of each model in both roles, and what rounds take besides.
     """
     edge = "pico-little--to--pico-draft"
-    trace = f"{edge} along pico-draft"
+    trace = f"{edge}/exp-weight6-layer3 along pico-draft"
 
     assert [[(one.kind, one.subject, one.law) for one in step] for step in steps] == [
         [("trace", trace, "greedy")],

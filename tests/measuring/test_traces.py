@@ -14,6 +14,7 @@ from heads.measuring.traces import Heads, edge_traces
 from heads.sampling import warp
 from registry.planning.law import Law
 from registry.planning.trace import EdgeTrace
+from registry.records import Calibration, Outlook
 from tests.heads.models import chain, noisy, random_head, tiny
 
 GREEDY, SAMPLED = Law(), Law(temperature=1.0)
@@ -180,3 +181,32 @@ def test_texts_are_told_apart(texts: dict[str, list[Text]]) -> None:
     others = {texts_key(found[:1], GREEDY), texts_key(found, SAMPLED), texts_key(texts[SAMPLED.key], GREEDY)}
     assert texts_key(found, GREEDY) not in others
     assert len(others) == 3
+
+
+def test_with_an_outlook_a_trace_tells_what_decoding_is_told(
+    cascade: Cascade, texts: dict[str, list[Text]]
+) -> None:
+    """
+    By head and confidence after each token, and by confidence alone before; of the other way to draw by the head.
+    """
+    head = random_head(seed=1)
+    outlook = Outlook(head=0.7, confidence=0.5, bias=0.1, next_confidence=0.4, next_bias=0.2)
+    head.calibration = Calibration(scale=1.0, bias=0.0, greedy=outlook)
+    heads: Heads = {(0, 1): ("a", head)}
+
+    greedy, sampled = (edge_traces(cascade, heads, texts[law.key], law)[0] for law in (GREEDY, SAMPLED))
+
+    text, told = texts["greedy"][0], greedy.texts[0]
+    with torch.inference_mode():
+        shown = cascade.models[0](input_ids=torch.tensor([text.ids]), output_hidden_states=True)
+        places = slice(len(text.prompt), len(text.ids))
+        odds = torch.logit(shown.logits[0].softmax(dim=-1).amax(dim=-1))[places.start - 1 : places.stop - 1]
+        logit = head.logit(shown.hidden_states[-1][0, places])
+    read = torch.sigmoid(0.7 * logit + 0.5 * odds + 0.1)
+    torch.testing.assert_close(torch.tensor(told.foreseen_kept), read, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        torch.tensor(told.next_foreseen), torch.sigmoid(0.4 * odds + 0.2), atol=1e-4, rtol=0
+    )
+    assert sampled.texts[0].next_foreseen == ()
+    assert sampled.texts[0].foreseen_kept
+    assert greedy.without_head().texts[0].next_foreseen == ()

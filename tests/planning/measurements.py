@@ -67,15 +67,16 @@ def edged(
     law: str = "greedy",
     head: str | None = None,
     setup: Setup = HERE,
+    tokens: int = 400,
 ) -> list[Measurement]:
     """An edge that keeps every token with one probability."""
     along = text_of or target
     text = TextTrace(
         prompt_tokens=8,
-        kept=(share,) * 400,
-        kept_otherwise=(share,) * 400,
-        foreseen_kept=(0.9,) * 400 if head else (),
-        foreseen_refused=(0.1,) * 400 if head else (),
+        kept=(share,) * tokens,
+        kept_otherwise=(share,) * tokens,
+        foreseen_kept=(0.9,) * tokens if head else (),
+        foreseen_refused=(0.1,) * tokens if head else (),
     )
     trace = EdgeTrace(
         source=source,

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from heads.level import Fed
+from registry.records import Calibration
 
 VOCABULARY = 4
 
 
 class ScriptedLevel:
-    """Says `said[t]` at place t of the text, and shows the place as its hidden state."""
+    """Says `said[t]` at place t of the text, as sure of it as `sure[t]`, and shows the place as its hidden state."""
 
-    def __init__(self, name: str, said: Sequence[int]) -> None:
+    def __init__(self, name: str, said: Sequence[int], sure: Sequence[float] | None = None) -> None:
         self.name = name
         self.length = 0
         self.forwards = 0
         self.seconds = 0.0
         self.queries: list[int] = []
         self._said = said
+        self._sure = sure
 
     def begin(self, positions: int = 0) -> None:
         """Nothing is kept."""
@@ -36,6 +39,10 @@ class ScriptedLevel:
         logits = torch.full((rows, VOCABULARY), -10.0)
         for row, place in enumerate(places.tolist()):
             logits[row, self._said[place]] = 10.0
+            if self._sure is not None:
+                rest = (1 - self._sure[place]) / (VOCABULARY - 1)
+                logits[row] = math.log(rest)
+                logits[row, self._said[place]] = math.log(self._sure[place])
         return Fed(logits=logits, hidden=places[:, None].float() - 1)
 
     def rollback(self, length: int) -> None:
@@ -46,9 +53,15 @@ class ScriptedLevel:
 class ScriptedHead:
     """Says `numbers[t]` about the token at place t."""
 
+    calibration: Calibration | None = None
+
     def __init__(self, numbers: Sequence[float]) -> None:
         self._numbers = numbers
         self.questions = 0
+
+    def logit(self, hidden: Tensor) -> Tensor:
+        """(n, 1) -> (n,)."""
+        return torch.logit(self.acceptance(hidden))
 
     def acceptance(self, hidden: Tensor) -> Tensor:
         """(n, 1) -> (n,)."""

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from registry.lock import Lock
-from registry.planning.assumed import AssumedTimes, assumed_acceptance
 from registry.planning.known import known_here
 from registry.planning.law import Law
 from registry.planning.measured import Measured, chain_subject
 from registry.planning.measurement import Measurement
-from registry.planning.plan import Plan, plan
+from registry.planning.plan import plan
+from registry.planning.planned import Plan
 from registry.planning.timing import ChainTimes
 from registry.records import Catalog, Head, Model, Source, TokenizerFamily
 from registry.shelf import Shelf
@@ -114,6 +114,15 @@ def test_a_model_of_unknown_size_is_counted_and_left_out() -> None:
     assert found.unknown == 1
 
 
+def test_of_a_target_that_nobody_knows_nothing_is_planned() -> None:
+    """
+    Where its size is not told either, there is no chain to put first.
+    """
+    found = planned(shelf_of({"a": 10**8, "b": None}, [("a", "b")]), "b")
+
+    assert found.chains == ()
+
+
 def test_an_edge_that_does_not_fit_is_no_way() -> None:
     """
     Models of two tokenizers are never planned together.
@@ -170,6 +179,46 @@ def test_what_the_whole_chain_takes_counts_too(shelf: Shelf) -> None:
 
     assert speeds[1][models] < 0.5 * speeds[0][models]
     assert speeds[1]["middle", "large"] == speeds[0]["middle", "large"]
+
+
+def test_a_chain_whose_edges_read_other_texts_is_to_be_measured_as_one(shelf: Shelf) -> None:
+    """
+    Edges that were measured apart cannot be replayed together: the plan asks for the whole chain.
+    """
+    known = [
+        *(one for name in SIZES for one in timed(name, SIZES[name] / 1e12)),
+        *edged("small", "middle", 0.8),
+        *edged("middle", "large", 0.9),
+    ]
+    models = ("small", "middle", "large")
+
+    found = {one.models: one for one in planned(shelf, "large", known).chains}
+
+    assert not found[models].estimate.replayed
+    assert found[models].next[-1] == "specreg measure small middle large"
+    assert "specreg measure middle large" not in found[models[1:]].next
+
+
+def test_a_slow_moment_makes_no_chain_faster_than_its_forwards(shelf: Shelf) -> None:
+    """
+    What was left of a round may be far less than nothing; no round is foreseen to give time back.
+    """
+    known = [
+        *timed("small", 0.001),
+        *timed("middle", 0.003),
+        *timed("large", 0.010),
+        *edged("small", "middle", 0.9, text_of="large"),
+        *edged("middle", "large", 0.9),
+    ]
+    models = ("small", "middle", "large")
+    early = stored("chain", chain_subject(models), ChainTimes(models=models, round=-5.0))
+
+    speeds = [
+        {one.estimate.models: one.tokens_per_second for one in planned(shelf, "large", these).chains}
+        for these in (known, [*known, early])
+    ]
+
+    assert speeds[0] == speeds[1]
 
 
 def test_another_setup_and_other_checkpoints_say_nothing(shelf: Shelf) -> None:
@@ -230,6 +279,16 @@ def test_a_missing_edge_that_would_pay_is_named() -> None:
     assert str(planned(shelf, "whole").train).startswith("specreg train tiny whole ")
 
 
+def test_a_head_that_would_not_fit_into_memory_is_not_advised() -> None:
+    """
+    What is to be trained must be of use where the plan is for.
+    """
+    shelf = shelf_of({"tiny": 100_000_000, "whole": 16_000_000_000}, [])
+
+    assert planned(shelf, "whole").train is not None
+    assert planned(shelf, "whole", memory_bytes=35_300_000_000).train is None
+
+
 def test_the_document_has_what_was_promised(shelf: Shelf) -> None:
     """
     `--json` tells target, device and chains, whose settings are options of `generate` and nothing else.
@@ -270,6 +329,23 @@ def test_a_thousand_models_are_planned_within_a_second() -> None:
     assert seconds < 1
 
 
+def test_a_source_far_from_the_crowd_is_still_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Where there are more chains than are looked at, those from the source asked for are looked at first.
+    """
+    monkeypatch.setattr("registry.planning.ways.MOST_WAYS", 20)
+    crowd = [f"crowd{number}" for number in range(12)]
+    edges = [(one, other) for one in crowd for other in crowd if one != other]
+    edges += [(one, "whole") for one in crowd] + [("z", "y"), ("y", "whole")]
+    sizes: dict[str, int | None] = {**dict.fromkeys([*crowd, "y", "z"], 10**8), "whole": 10**10}
+    shelf = shelf_of(sizes, edges)
+
+    assert not planned(shelf, "whole").complete
+    found = planned(shelf, "whole", source="z")
+    assert found.complete
+    assert ("z", "y", "whole") in chains(found)
+
+
 def test_of_several_setups_the_one_that_knows_the_target_is_taken(shelf: Shelf) -> None:
     """
     A plan is for one setup: the one in which the target was measured, of this machine and as asked.
@@ -291,16 +367,6 @@ def test_another_machines_measurements_are_not_ours(shelf: Shelf) -> None:
     assert known_here(shelf, timed("large", 0.1, setup=theirs)).setup is None
 
 
-def test_assumed_times_lie_on_the_line_of_what_was_measured() -> None:
-    """
-    Two measured models fix the launch and the rate by which a third is told.
-    """
-    line = AssumedTimes.from_measured([(1000, 0.003), (3000, 0.005)])
-
-    assert line.seconds(2000) == pytest.approx(0.004)
-    assert AssumedTimes.from_measured([(1000, 0.002)]).seconds(2000) == pytest.approx(0.004)
-
-
 def test_what_steps_take_beside_forwards_is_assumed_too(shelf: Shelf) -> None:
     """
     A model that was not measured is not foreseen to draw its tokens for nothing where the others do not.
@@ -310,13 +376,3 @@ def test_what_steps_take_beside_forwards_is_assumed_too(shelf: Shelf) -> None:
 
     speeds = [{one.estimate.models: one.tokens_per_second for one in found.chains} for found in (free, dear)]
     assert speeds[1]["middle", "large"] < 0.8 * speeds[0]["middle", "large"]
-
-
-def test_the_further_apart_the_less_is_kept() -> None:
-    """
-    Assumed acceptance falls with the ratio of sizes, and stays a probability.
-    """
-    shares = [assumed_acceptance(10**9, 10**9 * ratio) for ratio in (1, 2, 8, 64, 10**9)]
-
-    assert shares == sorted(shares, reverse=True)
-    assert all(0 < share < 1 for share in shares)

@@ -15,19 +15,30 @@ from registry.planning.costs import ChainCosts
 from registry.planning.lengths import DraftLengths
 from registry.planning.replay import Replay, Replayed
 from registry.planning.trace import EdgeTrace, TextTrace
+from registry.records import Outlook
 from tests.planning.scripted import ScriptedHead, ScriptedLevel
 
 TOKENS = 12
 PAST = 12  # places that are proposed past the end
 COSTS = (1.0, 10.0, 100.0, 1000.0)
+# what the head says of tokens that were read, and how sure the level is of the last one
+AS_SAID = Outlook(head=1.0, confidence=0.0, bias=0.0, next_confidence=1.0, next_bias=0.0)
+Chain = tuple[list[list[int]], list[list[float] | None], DraftLengths, list[float] | None]
 
 
-def edge_trace(said: list[int], above: list[int], numbers: list[float] | None) -> EdgeTrace:
+def edge_trace(
+    said: list[int], above: list[int], numbers: list[float] | None, sure: list[float] | None = None
+) -> EdgeTrace:
     """The trace of an edge whose two levels say these tokens."""
     kept = tuple(float(one == other) for one, other in zip(said[:TOKENS], above[:TOKENS], strict=True))
     foreseen = tuple(numbers[:TOKENS]) if numbers else ()
     text = TextTrace(
-        prompt_tokens=1, kept=kept, kept_otherwise=kept, foreseen_kept=foreseen, foreseen_refused=foreseen
+        prompt_tokens=1,
+        kept=kept,
+        kept_otherwise=kept,
+        foreseen_kept=foreseen,
+        foreseen_refused=foreseen,
+        next_foreseen=tuple(sure[:TOKENS]) if foreseen and sure else (),
     )
     return EdgeTrace(
         source="a", target="b", text_of="c", texts_key="k", head_name="h", acceptance=0.5, texts=(text,)
@@ -35,13 +46,22 @@ def edge_trace(said: list[int], above: list[int], numbers: list[float] | None) -
 
 
 def decoded(
-    script: list[list[int]], numbers: list[list[float] | None], lengths: DraftLengths
+    script: list[list[int]],
+    numbers: list[list[float] | None],
+    lengths: DraftLengths,
+    sure: list[float] | None,
 ) -> tuple[Rounds, list[ScriptedLevel], list[ScriptedHead | None]]:
     """The real rounds over scripted levels."""
-    levels = [ScriptedLevel(str(place), said) for place, said in enumerate(script)]
+    levels = [ScriptedLevel(str(place), said, sure) for place, said in enumerate(script)]
     heads = [None if one is None else ScriptedHead(one) for one in numbers]
     edges = [
-        Edge(head=head, min_draft=least, max_draft=most, threshold=limit)
+        Edge(
+            head=head,
+            min_draft=least,
+            max_draft=most,
+            threshold=limit,
+            outlook=AS_SAID if sure is not None and head is not None else None,
+        )
         for head, least, most, limit in zip(
             heads, lengths.min_draft, lengths.max_draft, lengths.threshold, strict=True
         )
@@ -56,10 +76,8 @@ def decoded(
 
 
 @st.composite
-def chains(
-    draw: st.DrawFn,
-) -> tuple[list[list[int]], list[list[float] | None], DraftLengths]:
-    """What two to four levels say, what their heads answer, and how long they draft."""
+def chains(draw: st.DrawFn) -> Chain:
+    """What two to four levels say, what their heads answer, how long they draft, and how sure of it they are."""
     count = draw(st.integers(1, 4))
     # mostly the same token, so that a good share is kept
     token = st.sampled_from([1, 1, 1, 2, 3])
@@ -74,21 +92,21 @@ def chains(
         max_draft=tuple(one + draw(st.integers(0, 5)) for one in least),
         threshold=tuple(draw(st.sampled_from([0.0, 0.3, 0.6, 0.8, 1.0])) for _ in least),
     )
-    return script, numbers, lengths
+    odds = st.sampled_from([0.5, 0.75, 0.875, 0.9375])
+    sure = st.lists(odds, min_size=TOKENS + PAST, max_size=TOKENS + PAST)
+    return script, numbers, lengths, draw(st.none() | sure)
 
 
 @given(chains())
-@settings(max_examples=80, deadline=None)
-def test_rounds_are_those_of_decoding(
-    chain: tuple[list[list[int]], list[list[float] | None], DraftLengths],
-) -> None:
+@settings(max_examples=120, deadline=None)
+def test_rounds_are_those_of_decoding(chain: Chain) -> None:
     """
     Forwards, their lengths, tokens proposed and kept, and questions to heads are those of the real rounds.
     """
-    script, numbers, lengths = chain
-    rounds, levels, heads = decoded(script, numbers, lengths)
+    script, numbers, lengths, sure = chain
+    rounds, levels, heads = decoded(script, numbers, lengths, sure)
     traces = [
-        edge_trace(said, above, answers)
+        edge_trace(said, above, answers, sure)
         for (said, above), answers in zip(pairwise(script), numbers, strict=True)
     ]
     asking = ChainCosts(
