@@ -35,9 +35,11 @@ from registry.files.manifest import PICKLE_SUFFIXES
 from registry.files.tensorfile import read_header
 from registry.modelcheck import INERT_NAMES
 from registry.records import LockEntry, Model
+from registry.suggested import restoring
 from registry.verify import read_verified
 
 if TYPE_CHECKING:
+    from registry.places import Place
     from registry.shelf import Shelf
 
 GENERATION_CONFIG: Final = "generation_config.json"
@@ -101,7 +103,6 @@ def load_registered_model(
     """
     require_loadable(shelf, [model])
     place = shelf.model_place(model)
-    folder = place.installed(model.alias)
     entry = shelf.lock.models[model.alias]
     options: dict[str, Any] = {"dtype": dtype}
     if spread:
@@ -109,9 +110,9 @@ def load_registered_model(
     elif device.type == "cuda":  # straight there: the host need not hold it whole
         options["device_map"] = {"": device}
     if place.kind == "package":
-        loaded = _from_bytes(folder, entry, model.alias, options)
+        loaded = _from_bytes(place, entry, model.alias, options)
     else:
-        loaded = _from_folder(shelf, model, folder, entry, options)
+        loaded = _from_folder(shelf, model, entry, options)
     if spread:
         _require_off_disk(loaded, model.alias)
     else:
@@ -148,9 +149,10 @@ def _require_off_disk(model: PreTrainedModel, subject: str) -> None:
         )
 
 
-def _from_bytes(folder: Path, entry: LockEntry, subject: str, options: Mapping[str, Any]) -> PreTrainedModel:
+def _from_bytes(place: Place, entry: LockEntry, subject: str, options: Mapping[str, Any]) -> PreTrainedModel:
+    folder = place.installed(subject)
     names = [CONFIG, WEIGHTS, *([GENERATION_CONFIG] if GENERATION_CONFIG in entry.files else [])]
-    files = read_verified(folder, entry, names, subject=subject)
+    files = read_verified(place, entry, names, subject=subject)
     facts: dict[str, Any] = json.loads(files[CONFIG])
     read_header(files[WEIGHTS], file=str(folder / WEIGHTS))
     config = AutoConfig.for_model(**facts)
@@ -163,14 +165,14 @@ def _from_bytes(folder: Path, entry: LockEntry, subject: str, options: Mapping[s
     return loaded
 
 
-def _from_folder(
-    shelf: Shelf, model: Model, folder: Path, entry: LockEntry, options: Mapping[str, Any]
-) -> PreTrainedModel:
+def _from_folder(shelf: Shelf, model: Model, entry: LockEntry, options: Mapping[str, Any]) -> PreTrainedModel:
+    place = shelf.model_place(model)
+    folder = place.installed(model.alias)
     report = shelf.verify_model(model)
     if not report.ok:
         raise CheckpointError(
             f"{model.alias} in {folder} is not as recorded: {'; '.join(report.faults)}. Nothing was loaded. "
-            "Download it again.",
+            f"{restoring(place, catalogs=shelf.given)}",
             path=str(folder),
             problems=report.faults,
         )

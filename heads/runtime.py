@@ -25,6 +25,7 @@ from heads.settings import MAX_DRAFT, PerEdgeInt
 from registry.errors import CheckpointError, NotInstalledError, UsageError
 from registry.files.filenames import CALIBRATION, CONFIG, WEIGHTS
 from registry.records import Head
+from registry.suggested import fetching_chain
 from registry.verify import read_verified
 
 if TYPE_CHECKING:
@@ -194,12 +195,13 @@ def load_registered_head(shelf: Shelf, head: Head) -> AcceptancePredictionHead:
 
     Its calibration is the catalog's, which a reviewer sees, before the one recorded beside it.
     """
-    folder = shelf.head_place(head).installed(head.name)
+    place = shelf.head_place(head)
+    folder = place.installed(head.name)
     entry = shelf.lock.heads.get(head.name)
     pickled = not (folder / WEIGHTS).exists() and (folder / PICKLE).exists()
     kept = [CALIBRATION] if entry is not None and CALIBRATION in entry.files else []
     names = (CONFIG, *kept) if pickled else (CONFIG, WEIGHTS, *kept)
-    files = read_verified(folder, entry, names, subject=head.name)
+    files = read_verified(place, entry, names, subject=head.name)
     weights = convert_head(shelf, head, must_keep=False).weights if pickled else files[WEIGHTS]
     loaded = load_head(
         files[CONFIG],
@@ -225,9 +227,9 @@ def _require_all(pipeline: Pipeline) -> None:
     missing = {name: place.looked_in for name, place in places.items() if place.folder is None}
     if missing:
         raise NotInstalledError(
-            subject=", ".join(missing),
+            subject=tuple(missing),
             where=", ".join(dict.fromkeys(missing.values())),
-            next_step=f"`specreg download {pipeline.models[0]} {pipeline.target} --models` fetches all of it.",
+            next_step=f"`{fetching_chain(pipeline.models, catalogs=shelf.given)}` fetches all of it.",
         )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from registry.files.manifest import FileReport
 from registry.records import Finding, Record
+
+Standing = Literal["ok", "unrecorded", "fail"]
 
 
 class _Report(Record):
@@ -17,6 +19,18 @@ class _Report(Record):
     def ok(self) -> bool:
         """Whether no file is at fault and no check fails; what is unknown is no fault."""
         return not any(file.fault for file in self.files) and all(f.status != "fail" for f in self.findings)
+
+    @property
+    def recorded(self) -> bool:
+        """Whether there was a record to hold its files against; without one nothing was verified."""
+        return not any(found.check == "record" and found.status == "unknown" for found in self.findings)
+
+    @property
+    def standing(self) -> Standing:
+        """In one word: 'ok' is what has no fault and is on record."""
+        if not self.ok:
+            return "fail"
+        return "ok" if self.recorded else "unrecorded"
 
     @property
     def faults(self) -> tuple[str, ...]:

@@ -23,14 +23,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from registry.command import Catalogs, command
 from registry.files.filenames import CALIBRATION, CARD, EVALUATION, TRAINER_STATE
 from registry.files.folder import CheckpointFolder, HashedFile
-from registry.files.manifest import Content, check_files, judge_record, refusal, required, take_recorded
+from registry.files.manifest import (
+    Content,
+    check_files,
+    judge_record,
+    refusal,
+    required,
+    take_recorded,
+)
 from registry.headsight import CONFIG, PICKLE, WEIGHTS, Ends, HeadSight, judge_head, judge_ids, judge_width
 from registry.modelcheck import INERT_NAMES, INERT_SUFFIXES, verify_model
-from registry.places import Place, download_command, hub_cache
+from registry.places import Place, hub_cache
 from registry.records import Finding, Head, LockEntry
 from registry.report import HeadReport, ModelReport, report_json
+from registry.suggested import CATALOG, fetching, locking, restoring
 
 __all__ = [
     "Ends",
@@ -65,14 +74,16 @@ def verify_head(
     *,
     entry: LockEntry | None,
     ends: Ends = NOTHING_KNOWN,
+    catalogs: Catalogs = (),
 ) -> HeadReport:
     """Check one head: every file against the record, every check of the table above.
 
     Args:
         head: The catalog's entry.
         folder: Its folder on this machine, or the place it was found at.
-        entry: Its record; without one, files are 'unrecorded' and a sound head is ok.
+        entry: Its record; without one, files are 'unrecorded', and a head without a fault is ok, but not verified.
         ends: The two models it joins, as far as they are known.
+        catalogs: What suggested commands are to be given too.
 
     Raises:
         NotInstalledError: the place says that the head is not here.
@@ -103,7 +114,8 @@ def verify_head(
     verdicts |= judge_head(sight, run=head.run, pickled=pickled)
     if pickled:
         status, detail = verdicts["format"]
-        verdicts["format"] = status, f"{detail}; `specreg convert {head.name}` makes safetensors of it"
+        convert = command("convert", head.name, catalogs=catalogs)
+        verdicts["format"] = status, f"{detail}; `{convert}` makes safetensors of it"
     verdicts["hidden_size"] = judge_width(sight.config, ends)
     verdicts |= judge_ids(head, ends)
     findings = tuple(
@@ -114,12 +126,12 @@ def verify_head(
 
 
 def read_verified(
-    folder: Path, entry: LockEntry | None, names: Sequence[str], *, subject: str | None = None
+    folder: Path | Place, entry: LockEntry | None, names: Sequence[str], *, subject: str | None = None
 ) -> dict[str, bytes]:
     """Read files whole; the bytes returned are the very bytes that were hashed and matched the record.
 
     Args:
-        folder: A head's folder, or that of a small model.
+        folder: A head's folder, or that of a small model, or the place it was found at.
         entry: Its record.
         names: Files to read, 4 GiB each at most.
         subject: What messages call the checkpoint; the folder when None.
@@ -127,32 +139,57 @@ def read_verified(
     Raises:
         CheckpointError: no record, a file without one, or a file that is missing, unreadable, no regular file
             inside the folder, or differs from its record.
+        NotInstalledError: the place says that it is not here.
     """
-    checkpoint = CheckpointFolder(folder)
-    return {name: _read(checkpoint, entry, name, subject, HashedFile.read_all) for name in names}
+    place = _place_of(folder)
+    checkpoint = CheckpointFolder(place.installed(subject or place.looked_in))
+    return {
+        name: _read(checkpoint, name, HashedFile.read_all, place=place, entry=entry, subject=subject)
+        for name in names
+    }
 
 
 def read_verified_buffer(
-    folder: Path, entry: LockEntry | None, name: str, *, subject: str | None = None
+    folder: Path | Place, entry: LockEntry | None, name: str, *, subject: str | None = None
 ) -> memoryview:
     """As `read_verified`, one file, in writable memory that tensors can be built on without a copy."""
-    return _read(CheckpointFolder(folder), entry, name, subject, HashedFile.read_buffer)
+    place = _place_of(folder)
+    checkpoint = CheckpointFolder(place.installed(subject or place.looked_in))
+    return _read(checkpoint, name, HashedFile.read_buffer, place=place, entry=entry, subject=subject)
+
+
+def _place_of(folder: Path | Place) -> Place:
+    """A folder's place: in the Hub's cache, or of the user's own."""
+    if isinstance(folder, Place):
+        return folder
+    in_cache = folder.absolute().is_relative_to(hub_cache().absolute())
+    return Place(folder=folder, looked_in=str(folder), kind="hub" if in_cache else "folder")
 
 
 def _read(
     folder: CheckpointFolder,
-    entry: LockEntry | None,
     name: str,
-    subject: str | None,
     read: Callable[[HashedFile], Content],
+    *,
+    place: Place,
+    entry: LockEntry | None,
+    subject: str | None,
 ) -> Content:
     called = subject or str(folder.path)
     record = entry.files.get(name) if entry is not None else None
     if record is None:
         problem = "it has no recorded digest to compare with"
-        next_step = _how_to_record(folder.path, entry, subject)
+        next_step = _how_to_record(place, entry, subject)
         raise refusal(folder, called, name, problem, next_step)
-    return take_recorded(read, folder, record, name, subject=called, max_bytes=MAX_HEAD_FILE_BYTES)
+    return take_recorded(
+        read,
+        folder,
+        record,
+        name,
+        subject=called,
+        max_bytes=MAX_HEAD_FILE_BYTES,
+        next_step=restoring(place),
+    )
 
 
 def _is_unread(name: str) -> bool:
@@ -167,13 +204,12 @@ def _is_unread(name: str) -> bool:
     )
 
 
-def _how_to_record(folder: Path, entry: LockEntry | None, subject: str | None) -> str:
+def _how_to_record(place: Place, entry: LockEntry | None, subject: str | None) -> str:
     """The command that makes the record that is missing."""
-    if not folder.absolute().is_relative_to(hub_cache().absolute()):
-        return "`specreg lock CATALOG` records what a catalog keeps in folders."
+    if place.kind != "hub":
+        return f"`{locking()}` records what a catalog keeps in folders."
     if entry is None:
-        command = "specreg download HEAD" if subject is None else download_command(subject)
-        return f"`{command}` checks it against the Hub's digests and records it."
-    return (
-        f"Its record is of other files: `specreg lock CATALOG --upgrade {subject or 'HEAD'}` makes it anew."
-    )
+        fetched = command("download", "HEAD") if subject is None else fetching(subject)
+        return f"`{fetched}` checks it against the Hub's digests and records it."
+    anew = command("lock", CATALOG, "--upgrade", subject or "HEAD")
+    return f"Its record is of other files: `{anew}` makes it anew."

@@ -13,6 +13,7 @@ from heads.doctor.loading import Patient, Places
 from heads.doctor.numbers import quantised
 from heads.doctor.readings import Readings
 from heads.doctor.remedy import put_right
+from registry.command import command
 from registry.planning.recorded import recorded_acceptance
 
 LEAST: Final = 0.15
@@ -95,10 +96,8 @@ def _next(patient: Patient, places: Places, lost: Mapping[str, str], *, chat: bo
         if model.alias in lost:
             return put_right(patient.shelf, model)
     if has_template(patient) and not chat:
-        return f"{patient.command} --chat"
+        return patient.again(chat="")
     head = patient.heads.get(places)
-    return (
-        f"{patient.command} --prompts FILE"
-        if head is None
-        else f"specreg evaluate {head.name} --prompts FILE"
-    )
+    if head is None:
+        return patient.again(prompts="FILE")
+    return command("evaluate", head.name, "--prompts", "FILE", catalogs=patient.shelf.given)

@@ -100,7 +100,8 @@ def judge_decoding(patient: Patient, decoded: Sequence[Decoded], *, chat: bool, 
         found = f"{len(decoded)} greedy texts, token for token those of {patient.names[-1]} alone"
         yield Check(check="text", subject=subject, status="ok", found=found)
     if len(patient.names) > 1:
-        yield Check(check="drafts", subject=subject, status="ok", found=_levels(decoded))
+        found = _levels(decoded) + patient.bare
+        yield Check(check="drafts", subject=subject, status="ok", found=found)
     yield _varied(patient, decoded, chat=chat, low=low)
 
 
@@ -150,7 +151,7 @@ def _parted(patient: Patient, one: Decoded, subject: str) -> Check:
         cause="a fault of the engine, or of the model's code for several tokens at a time"
         if not tie
         else "rounding: another number of tokens at a time takes other kernels",
-        next=f"{patient.command} --dtype float32 --engine eager",
+        next=patient.again(dtype="float32", engine="eager"),
     )
 
 
@@ -177,5 +178,5 @@ def _varied(patient: Patient, decoded: Sequence[Decoded], *, chat: bool, low: bo
         cause="prompt format: the target has a chat template, and prompts were given without it"
         if unformatted
         else "prompts of a kind that the target was not made for, or corrupt weights",
-        next=f"{patient.command} --chat" if unformatted else put_right(patient.shelf, patient.models[-1]),
+        next=patient.again(chat="") if unformatted else put_right(patient.shelf, patient.models[-1]),
     )

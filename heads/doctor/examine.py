@@ -11,7 +11,7 @@ from heads.bench.prompts import BenchPrompt
 from heads.doctor.acceptance import judge_acceptance, low_edges
 from heads.doctor.check import Check, Examination
 from heads.doctor.decoding import Decoded, decode_prompts, judge_decoding
-from heads.doctor.files import judge_files, require_models
+from heads.doctor.files import judge_files, require_models, told_once
 from heads.doctor.fit import chosen_chain, misfits
 from heads.doctor.heads import judge_heads
 from heads.doctor.loading import Patient, load_patient
@@ -71,11 +71,20 @@ def examine(
     chain, checks = chosen_chain(shelf, source, target, length=length, via=via, run=run)
     require_models(shelf, chain)
     checks += judge_files(shelf, chain)
+    given = {"run": run, "device": device, "dtype": dtype, "engine": engine, "chat": "" if chat else None}
+    options = {name: value for name, value in given.items() if value is not None}
     with bar(len(chain.models), "loading") as told:
         patient, found = load_patient(
-            shelf, chain, misfits(checks), device=device, dtype=dtype, engine=engine, told=told
+            shelf,
+            chain,
+            misfits(checks),
+            device=device,
+            dtype=dtype,
+            engine=engine,
+            options=options,
+            told=told,
         )
-    checks += found
+    checks += list(told_once(checks, found))
     if patient is None:
         return Examination(models=chain.names, device=None, checks=tuple(checks))
     checks += judge_numbers(patient)
@@ -143,7 +152,7 @@ def _work(
         decoded = decoded_once()
     except GenerationError as error:  # lengths were looked at before: it is the numbers
         cause = "corrupt weights, or a dtype that they overflow in"
-        step = f"{patient.command} --dtype float32"
+        step = patient.again(dtype="float32")
         subject = " -> ".join(patient.names)
         return [
             Check(check="text", subject=subject, status="fault", found=str(error), cause=cause, next=step)

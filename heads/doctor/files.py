@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from heads.doctor.check import Check
-from heads.doctor.remedy import put_right
+from heads.doctor.remedy import as_recorded, on_record, put_right
 from heads.models import SAFETENSORS
 from registry.chains import Chain
 from registry.errors import NotInstalledError
 from registry.files.filenames import WEIGHTS
-from registry.records import HEAD_SEPARATOR, Head, LockEntry
+from registry.records import HEAD_SEPARATOR, Head, LockEntry, Model
 from registry.report import HeadReport, ModelReport
 from registry.shelf import Shelf
+from registry.suggested import fetching_chain
 
 TOLD_BY_FIT = {"hidden_size", "depth", "tokenizer", "vocabulary"}
 
@@ -23,16 +24,16 @@ def require_models(shelf: Shelf, chain: Chain) -> None:
     missing = {name: place.looked_in for name, place in places.items() if place.folder is None}
     if missing:
         raise NotInstalledError(
-            subject=", ".join(missing),
+            subject=tuple(missing),
             where=", ".join(dict.fromkeys(missing.values())),
-            next_step=f"`specreg download {chain.names[0]} {chain.names[-1]} --models` fetches all of it.",
+            next_step=f"`{fetching_chain(chain.names, catalogs=shelf.given)}` fetches all of it.",
         )
 
 
 def judge_files(shelf: Shelf, chain: Chain) -> Iterator[Check]:
-    """One line for each model and head, and one more for each file or number of it that is at fault."""
+    """One line for each model and head; where something is at fault, one for each file, or each number of its files."""
     for model in chain.models:
-        yield from _report(shelf.verify_model(model))
+        yield from _report(shelf, model, shelf.verify_model(model))
     for head in chain.heads:
         if shelf.head_place(head).folder is None:
             yield Check(
@@ -40,21 +41,48 @@ def judge_files(shelf: Shelf, chain: Chain) -> Iterator[Check]:
                 subject=head.name,
                 status="unknown",
                 found="not on this machine; the edge is looked at without a head",
-                next=f"specreg download {head.source} {head.target}",
+                next=put_right(shelf, head),
             )
             continue
-        yield from _report(shelf.verify_head(head))
+        yield from _report(shelf, head, shelf.verify_head(head))
         yield from _copied(shelf, head)
 
 
-def _report(report: HeadReport | ModelReport) -> Iterator[Check]:
+def told_once(checks: Sequence[Check], loading: Sequence[Check]) -> Iterator[Check]:
+    """What loading tells, where the files of some were found at fault before: that these are left out, and no more."""
+    spoilt = {one.subject for one in checks if one.check == "files" and one.status == "fault"}
+    for one in loading:
+        if one.subject not in spoilt:
+            yield one
+            continue
+        what = "its edge" if HEAD_SEPARATOR in one.subject else "the rest"
+        yield Check(
+            check=one.check,
+            subject=one.subject,
+            status="unknown",
+            found=f"not loaded, since its files are at fault; {what} is looked at without it, where `decode` would end",
+        )
+
+
+def _report(shelf: Shelf, member: Head | Model, report: HeadReport | ModelReport) -> Iterator[Check]:
     faults = [f"{file.path}: {file.detail}" for file in report.files if file.fault]
-    faults += [
-        f"{found.check}: {found.detail}"
-        for found in report.findings
-        if found.status == "fail" and found.check not in TOLD_BY_FIT
-    ]
-    if not faults:
+    if not faults:  # what a file holds that is not the recorded one follows from that
+        faults = [
+            f"{found.check}: {found.detail}"
+            for found in report.findings
+            if found.status == "fail" and found.check not in TOLD_BY_FIT
+        ]
+    if not faults and not report.recorded:
+        yield Check(
+            check="files",
+            subject=report.name,
+            status="fault",
+            found="no record to hold its files against",
+            expected="size and sha256 of every file on record",
+            cause="it was never recorded, and nothing is loaded without a record",
+            next=on_record(shelf, member),
+        )
+    elif not faults:
         count = len(report.files)
         yield Check(check="files", subject=report.name, status="ok", found=f"{count} files, as recorded")
     for fault in faults:
@@ -65,7 +93,7 @@ def _report(report: HeadReport | ModelReport) -> Iterator[Check]:
             found=fault,
             expected="what its record and its config.json say",
             cause="a damaged download, or a checkpoint that was changed after it was recorded",
-            next=f"specreg verify {report.name} --repair",
+            next=as_recorded(shelf, member),
         )
 
 

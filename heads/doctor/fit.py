@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from heads.doctor.check import Check, Status
 from registry.chains import Chain, candidates
+from registry.command import command
 from registry.errors import NoChainError
 from registry.names import find_model
 from registry.pipeline import find_chain
@@ -81,14 +82,14 @@ def _told(shelf: Shelf, findings: Iterable[Finding]) -> Iterator[Check]:
     for finding in dict.fromkeys(findings):
         failed = finding.status == "fail"
         head = names.get(finding.subject)
-        ends = f"{head.source} {head.target}" if head is not None else " ".join(_ends(finding.subject))
+        ends = (head.source, head.target) if head is not None else _ends(finding.subject)
         yield Check(
             check=finding.check,
             subject=finding.subject,
             status=STATUS[finding.status],
             found=finding.detail,
             cause=CAUSES.get(finding.check, "parts that do not belong together") if failed else None,
-            next=f"specreg chain {ends} --all" if failed else None,
+            next=command("chain", *ends, "--all", catalogs=shelf.given) if failed else None,
         )
 
 

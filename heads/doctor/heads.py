@@ -14,6 +14,7 @@ from heads.doctor.loading import Patient, Places
 from heads.doctor.readings import DRAWS, Readings
 from heads.doctor.recorded import recorded_ranking
 from heads.doctor.remedy import put_right
+from registry.command import command
 from registry.records import Calibration, Head
 
 CHANCE: Final = 0.5
@@ -53,7 +54,7 @@ def judge_heads(patient: Patient, readings: Readings) -> Iterator[Check]:
                 subject=head.name,
                 status="unknown",
                 found=f"{len(answers.kept)} drafted tokens, too few of them refused or kept to judge it by",
-                next=f"{patient.command} --limit 16 --max-new-tokens 128",
+                next=patient.again(limit="16", max_new_tokens="128"),
             )
         else:
             edges.append(_Edge(places, head, answers))
@@ -157,7 +158,7 @@ def _by_itself(patient: Patient, edge: _Edge) -> Check:
             found=found,
             expected=f"{expected}; numbers near {kept:.2f} in the mean",
             cause="a calibration of another head or another edge, or texts of another kind",
-            next=f"specreg evaluate {edge.name} --prompts FILE",
+            next=command("evaluate", edge.name, "--prompts", "FILE", catalogs=patient.shelf.given),
         )
     return Check(check="answers", subject=edge.name, status="ok", found=found, expected=expected)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
@@ -22,6 +22,7 @@ from heads.placement import chain_memory, require_room
 from heads.runtime import dtype_named, load_registered_head, no_bars, placement_named
 from heads.settings import MAX_DRAFT
 from registry.chains import Chain
+from registry.command import chosen, command
 from registry.errors import CheckpointError, IncompatibleError, NotInstalledError, RollbackError
 from registry.pipeline import Pipeline
 from registry.records import Head, Model
@@ -36,7 +37,8 @@ class Patient:
     """A chain as it was loaded.
 
     `cascade` has the models that could be loaded, and their heads. `heads` holds the records of those, by the places of
-    their models. `rivals` are heads of other edges that read as many numbers as the source of an edge gives.
+    their models. `rivals` are heads of other edges that read as many numbers as the source of an edge gives. `options`
+    are those that it was looked at with, by name; one that takes no value has an empty one.
     """
 
     shelf: Shelf
@@ -45,6 +47,7 @@ class Patient:
     models: tuple[Model, ...]
     heads: dict[Places, Head]
     rivals: dict[str, tuple[Head, AcceptancePredictionHead]]
+    options: dict[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,10 +55,36 @@ class Patient:
         return self.cascade.names
 
     @property
-    def command(self) -> str:
-        """What looks at this chain again."""
-        between = "".join(f" --via {name}" for name in self.names[1:-1])
-        return f"specreg doctor {self.names[0]} {self.names[-1]} --length {len(self.names)}{between}"
+    def bare(self) -> str:
+        """Which edges are without a head, as the end of a sentence; empty where each has one.
+
+        Such a chain drafts a fixed length there, and what it does is not what `decode` would do.
+        """
+        edges = [
+            ends for place, ends in enumerate(pairwise(self.names)) if (place, place + 1) not in self.heads
+        ]
+        told = " and ".join(f"from {source} to {target}" for source, target in edges)
+        return f", without a head {told}" if edges else ""
+
+    def again(self, **changes: str) -> str:
+        """What looks at this chain again, with some options changed."""
+        return self._command("doctor", self.options | changes)
+
+    @property
+    def measuring(self) -> str:
+        """What measures this chain in this setup."""
+        return self._command(
+            "measure", {name: value for name, value in self.options.items() if name != "chat"}
+        )
+
+    def _command(self, name: str, options: Mapping[str, str]) -> str:
+        words = [
+            word
+            for option, value in options.items()
+            for word in (f"--{option.replace('_', '-')}", value)
+            if word
+        ]
+        return command(name, *chosen(self.names), *words, catalogs=self.shelf.given)
 
     def loaded_head(self, places: Places) -> AcceptancePredictionHead | None:
         """The head of two neighbours."""
@@ -71,6 +100,7 @@ def load_patient(
     dtype: str | None,
     engine: str | None,
     positions: int | None = None,
+    options: Mapping[str, str] | None = None,
     told: Callable[[str], None] = lambda _: None,
 ) -> tuple[Patient | None, list[Check]]:
     """Load what can be loaded.
@@ -81,6 +111,7 @@ def load_patient(
         misfits: Names of heads that are left out, for a reason that was told.
         device, dtype, engine: As for decoding.
         positions: Of the longest text, prompt included.
+        options: What else was asked with, for suggested commands to repeat.
         told: Called with the name of what comes next.
 
     Returns:
@@ -147,6 +178,7 @@ def load_patient(
         models=tuple(model for model, _ in models.values()),
         heads=heads,
         rivals={},
+        options=dict(options or {}),
     )
     return replace(patient, rivals=_rivals(patient, placement.first)), checks
 

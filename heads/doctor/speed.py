@@ -10,6 +10,7 @@ from heads.doctor.decoding import Decoded
 from heads.doctor.loading import Patient
 from heads.measuring.setting import setup_of
 from heads.settings import MAX_DRAFT, MIN_DRAFT, THRESHOLD
+from registry.command import command
 from registry.errors import StoreError
 from registry.planning.estimate import Estimator
 from registry.planning.known import known_of
@@ -69,7 +70,7 @@ def judge_speed(
     subject, target = " -> ".join(patient.names), patient.names[-1]
     chain = _rate([(one.chain.new_tokens, one.chain.seconds) for one in decoded])
     plain = _rate([(one.plain.new_tokens, one.plain.seconds) for one in decoded])
-    found = f"{chain:.1f} tokens/s, {chain / plain:.2f} times {target} alone"
+    found = f"{chain:.1f} tokens/s, {chain / plain:.2f} times {target} alone{patient.bare}"
     if chain >= NO_GAIN * plain:
         yield Check(check="speed", subject=subject, status="ok", found=found)
     else:
@@ -82,7 +83,7 @@ def judge_speed(
             cause="too few drafts are kept: see acceptance"
             if low
             else "drafts that are too long for this machine, or models too near in size",
-            next=f"specreg plan {target}",
+            next=command("plan", target, catalogs=patient.shelf.given),
         )
     yield _foreseen(patient, subject, chain, measured, lengths)
 
@@ -100,10 +101,10 @@ def _foreseen(
             subject=subject,
             status="unknown",
             found="nothing was measured of this chain in this setup, so that no speed is foreseen",
-            next=f"specreg measure {' '.join(patient.names)}",
+            next=patient.measuring,
         )
     predicted = 1 / played.seconds_per_token
-    found = f"{rate:.1f} tokens/s, {predicted:.1f} foreseen"
+    found = f"{rate:.1f} tokens/s, {predicted:.1f} foreseen{patient.bare}"
     if rate >= SLOWER * predicted:
         return Check(check="prediction", subject=subject, status="ok", found=found)
     return Check(
@@ -113,7 +114,7 @@ def _foreseen(
         found=found,
         expected=f"at least {SLOWER * predicted:.1f}",
         cause="a busy machine, other texts, or another state of it than when it was measured",
-        next=f"specreg measure {' '.join(patient.names)}",
+        next=patient.measuring,
     )
 
 

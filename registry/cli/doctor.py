@@ -35,24 +35,31 @@ def doctor(source: str, target: str, as_json: bool, **options: Any) -> None:
     Files against their record; whether heads, tokenizers and vocabularies fit; dtypes and quantised weights; what each
     model makes of texts of TARGET, how much of its drafts is kept beside what was recorded, and whether each head
     is the one of its edge; greedy text beside plain decoding; speed beside what `specreg measure` foresees.
-    For what is off, the likely cause and the next step are told. Ends with 1 when a fault is found, with 0 when there
+    For what is off, the likely cause and the next step are told; `list`, `show` and `store history` tell of the files
+    from then on. Ends with 1 when a fault is found, with 0 when there
     are warnings alone, and with 2 when it could not look.
     """
     from heads.bench.prompts import chosen, own_prompts, read_prompts
     from heads.doctor.examine import examine
-    from registry.shelf import Shelf
+    from registry.store.remembering import WatchedShelf, note_readings
 
     file = options["prompts"]
     prompts = own_prompts() if file is None else read_prompts(file)
-    found = examine(
-        Shelf.open(options["catalog"]),
-        source,
-        target,
-        prompts=chosen(prompts, limit=options["limit"]),
-        **{name: options[name] for name in ("length", "via", "run", "chat", "max_new_tokens")},
-        **{name: options[name] for name in ("device", "dtype", "engine")},
-        bar=counted,
-    )
+    shelf = WatchedShelf.open(options["catalog"])
+    try:
+        found = examine(
+            shelf,
+            source,
+            target,
+            prompts=chosen(prompts, limit=options["limit"]),
+            **{name: options[name] for name in ("length", "via", "run", "chat", "max_new_tokens")},
+            **{name: options[name] for name in ("device", "dtype", "engine")},
+            bar=counted,
+        )
+    finally:
+        warning = note_readings(shelf)
+        if warning is not None:
+            click.echo(f"specreg: {warning}", err=True)
     if as_json:
         print_json(found.to_json())
     else:

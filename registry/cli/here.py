@@ -13,7 +13,12 @@ CHECK_FACTS = ("verified", "verification_ok")
 
 
 def check_facts(check: LastCheck | None) -> dict[str, Any]:
-    """The last verification for `--json`: its time (ISO 8601, UTC), and whether it found no fault; null for none."""
+    """The last verification for `--json`: its time (ISO 8601, UTC), and whether it found no fault; null for none.
+
+    One that had no record to hold files against, and found no fault, has verified nothing.
+    """
+    if check is not None and check.ok and not check.recorded:
+        check = None
     return {
         "verified": None if check is None else check.checked_at.isoformat(),
         "verification_ok": None if check is None else check.ok,
@@ -21,15 +26,17 @@ def check_facts(check: LastCheck | None) -> dict[str, Any]:
 
 
 def here(facts: Mapping[str, Any]) -> str:
-    """The same for people, out of "installed", "verified" and "verification_ok".
+    """The same for people, out of "installed", "recorded", "verified" and "verification_ok".
 
-    >>> here({"installed": True, "verified": "2026-01-31T09:30:12+00:00", "verification_ok": True})
+    >>> here({"installed": True, "recorded": True, "verified": "2026-01-31T09:30:12Z", "verification_ok": True})
     'verified 2026-01-31 09:30 UTC'
-    >>> here({"installed": True, "verified": None}), here({"installed": False, "verified": None})
-    ('installed', '')
+    >>> [here({"installed": True, "recorded": known, "verified": None}) for known in (True, False)]
+    ['installed', 'unrecorded']
     """
     if not facts["installed"]:
         return ""
+    if not facts["recorded"] and facts.get("verification_ok") is not False:
+        return "unrecorded"
     if facts["verified"] is None:
         return "installed"
     moment = datetime.fromisoformat(facts["verified"]).astimezone(UTC)

@@ -20,7 +20,8 @@ def list_(only: str | None, catalog: tuple[Path, ...], as_json: bool) -> None:
     """List models and heads, and which of them are on this machine.
 
     'installed' means that the files are here; `specreg verify` checks them. 'verified' and 'faulty' tell when it
-    last did; a file that has changed since makes that 'installed' again.
+    last did; a file that has changed since makes that 'installed' again. 'unrecorded' is here, but has no record
+    to be held against: `specreg lock`, or a download, makes it, and nothing is loaded before.
     """
     from registry.shelf import Shelf
     from registry.store.view import LastChecks
@@ -40,6 +41,7 @@ def list_(only: str | None, catalog: tuple[Path, ...], as_json: bool) -> None:
             "gated": model.gated,
             "installed": (place := shelf.model_place(model)).folder is not None,
             **check_facts(checks.of("model", model.alias, place)),
+            "recorded": model.alias in shelf.lock.models,
         }
         for model in shelf.catalog.models.values()
     ]

@@ -110,6 +110,7 @@ def _on_disk(place: Any, entry: Any, check: Any) -> dict[str, Any]:
     return {
         "installed": folder is not None,
         **check_facts(check),
+        "recorded": entry is not None,
         "path": None if folder is None else str(folder),
         "commit": entry.commit if entry else None,
         "files": files,
@@ -182,7 +183,7 @@ def _print(document: Mapping[str, Any]) -> None:
     plain = {
         key: value
         for key, value in document.items()
-        if key not in ("files", "evaluation", "training", "parameters", *CHECK_FACTS)
+        if key not in ("files", "evaluation", "training", "parameters", "recorded", *CHECK_FACTS)
     }
     plain["installed"] = here(document) or "no"
     if "parameters" in document:

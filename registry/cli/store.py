@@ -129,7 +129,7 @@ def history(name: str | None, limit: int | None, catalog: tuple[Path, ...], as_j
             (
                 f"{one.checked_at:%Y-%m-%d %H:%M:%S} UTC",
                 one.name,
-                shown_status("ok" if one.ok else "fail"),
+                shown_status("fail" if not one.ok else "ok" if one.recorded else "unrecorded"),
                 "; ".join(one.faults),
                 one.commit,
                 one.folder,
@@ -140,20 +140,18 @@ def history(name: str | None, limit: int | None, catalog: tuple[Path, ...], as_j
 
 
 def _opened() -> Any:
-    """The store, read-only where it may not be written; None where there is none yet."""
-    from registry.errors import StoreError
+    """The store, to be read only, which needs no room on its disk; None where there is none yet."""
+    from registry.store.faults import is_there
     from registry.store.place import store_place
     from registry.store.store import Store
 
-    path = store_place().path
-    if path is not None and not path.exists():
+    if not is_there(store_place()):
         return None
-    try:
-        return Store.open()
-    except StoreError as error:
-        if error.reason != "read-only":
-            raise
-        return Store.open(read_only=True)
+    opened = Store.open(read_only=True)
+    if opened.revision() is None:
+        opened.close()
+        return None
+    return opened
 
 
 def _shown_place() -> str:

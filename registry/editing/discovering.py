@@ -76,7 +76,12 @@ def discover(
     """
     for name in names:
         if name not in catalog.sources:
-            raise UnknownNameError(kind="source", name=name, suggestions=nearest(name, catalog.sources))
+            raise UnknownNameError(
+                kind="source",
+                name=name,
+                suggestions=nearest(name, catalog.sources),
+                next_step=f"The catalog's sources are {', '.join(catalog.sources) or 'none'}.",
+            )
     chosen = list(dict.fromkeys(names)) or [
         name for name, source in catalog.sources.items() if source.hub is not None
     ]

@@ -15,6 +15,7 @@ from registry.records import FileRecord, LockEntry, Record, Status
 HASHING_THREADS: Final = 2
 SOUND: Final = frozenset({"ok", "unrecorded"})
 PICKLE_SUFFIXES: Final = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+AGAIN: Final = "Download it again, or report the record if this repeats."
 PICKLE_DETAIL: Final = "a pickle: not loaded; specreg never unpickles here"
 
 FileStatus = Literal["ok", "changed", "missing", "extra", "unrecorded", "unreadable", "invalid"]
@@ -86,8 +87,11 @@ def take_recorded(
     *,
     subject: str,
     max_bytes: int,
+    next_step: str = AGAIN,
 ) -> Content:
     """The bytes of one file as `read` takes them, which are the bytes that were hashed and compared.
+
+    `next_step` is what the error tells to do about a file that differs.
 
     Raises:
         CheckpointError: the file is missing, unreadable, no regular file, or not what its record says.
@@ -99,13 +103,13 @@ def take_recorded(
                     folder, subject, name, f"{record.size_bytes} bytes, at most {max_bytes} are read"
                 )
             if file.size_bytes != record.size_bytes:
-                raise _differs(folder, subject, name, _sizes(record, file))
+                raise _differs(folder, subject, name, _sizes(record, file), next_step)
             content = read(file)
             digest = file.sha256()
     except OSError as error:
         raise refusal(folder, subject, name, _reason(error)) from error
     if digest != record.sha256:
-        raise _differs(folder, subject, name, f"expected sha256 {record.sha256}, got {digest}")
+        raise _differs(folder, subject, name, f"expected sha256 {record.sha256}, got {digest}", next_step)
     return content
 
 
@@ -207,10 +211,9 @@ def _reason(error: OSError | CheckpointError) -> str:
     return "; ".join(error.problems) or str(error)
 
 
-def _differs(folder: CheckpointFolder, subject: str, name: str, how: str) -> CheckpointError:
+def _differs(folder: CheckpointFolder, subject: str, name: str, how: str, next_step: str) -> CheckpointError:
     return CheckpointError(
-        f"{name} of {subject} differs from its record: {how}. Nothing was loaded. "
-        "Download it again, or report the record if this repeats.",
+        f"{name} of {subject} differs from its record: {how}. Nothing was loaded. {next_step}",
         path=str(folder.path / name),
         problems=[how],
     )

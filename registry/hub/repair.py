@@ -20,6 +20,7 @@ from registry.hub.download import download
 from registry.places import Place, hub_cache
 from registry.records import Head, Model, Record
 from registry.report import HeadReport, ModelReport, report_json
+from registry.suggested import beyond_fetching
 
 if TYPE_CHECKING:
     from registry.shelf import Shelf
@@ -135,7 +136,7 @@ class _Work:
         """The report on a checkpoint after what could be done for it was done."""
         if before.ok:
             return before
-        detail = _beyond_repair(before, place)
+        detail = _beyond_repair(before, place, self._shelf)
         after: _Report = before
         if not detail:
             detail = self._fetch(fetch, place, before)
@@ -167,15 +168,10 @@ class _Work:
         return f"fetched again: {names}"
 
 
-def _beyond_repair(report: HeadReport | ModelReport, place: Place) -> str:
+def _beyond_repair(report: HeadReport | ModelReport, place: Place, shelf: Shelf) -> str:
     """Why fetching again would not help, and what would; empty where it may."""
-    if place.kind == "package":
-        return f"it is part of an installed package ({place.folder}): install that again"
-    if place.kind == "folder":
-        return (
-            f"it is in a folder of your own ({place.folder}): put the files back from where they came, or, "
-            "if they are meant to be so, record them anew with `specreg lock CATALOG`"
-        )
+    if place.kind != "hub":
+        return beyond_fetching(place, catalogs=shelf.given)
     if any(file.fault and file.status != "extra" for file in report.files):
         return ""
     if any(file.fault for file in report.files):

@@ -9,6 +9,7 @@ from typing import Final
 
 from registry.errors import StoreError, StoreReason
 from registry.store.place import BUSY_TIMEOUT_S, REVISIONS, StorePlace, is_newer
+from registry.store.view import NO_ROOM
 
 # SQLite's primary codes; the rest of a code tells the circumstance.
 _OF_SQLITE: Final[dict[int, StoreReason]] = {
@@ -24,8 +25,6 @@ _OF_SQLITE: Final[dict[int, StoreReason]] = {
     sqlite3.SQLITE_CONSTRAINT: "corrupted",
     sqlite3.SQLITE_MISMATCH: "corrupted",
 }
-# A full disk shows in these too, where it is met while the shared index of the log grows.
-_NO_ROOM: Final = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_TRUNCATE)
 # A file that ends before its header says so.
 _CUT: Final = (sqlite3.SQLITE_IOERR_SHORT_READ,)
 _OF_POSTGRES: Final[dict[str, StoreReason]] = {
@@ -56,9 +55,32 @@ def told(error: BaseException, place: StorePlace) -> StoreError:
         error: What sqlite3 or psycopg raised, or an OSError or ValueError met around it.
         place: Which store it was.
     """
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        message = (
+            f"The store {place.shown} cannot be opened or written: a file is in the place of one of its folders. "
+            "Point SPECREG_HOME to a folder."
+        )
+        return StoreError(message, reason="read-only", store=place.shown)
     reason = _reason(error)
     detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return StoreError(_sentence(reason, place, _fit(detail, place)), reason=reason, store=place.shown)
+
+
+def is_there(place: StorePlace) -> bool:
+    """Whether a SQLite file is where the store's is to be; a database of a server counts as there.
+
+    Raises:
+        StoreError: It cannot be looked for: a folder on the way is none, or may not be looked into.
+    """
+    if place.path is None:
+        return True
+    try:
+        place.path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise told(error, place) from error
+    return True
 
 
 def newer(revision: str, place: StorePlace) -> StoreError:
@@ -116,7 +138,7 @@ def _of_sqlite(error: sqlite3.Error) -> StoreReason:
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:  # raised by the module itself: text or a number that cannot be one
         return "corrupted"
-    if code in _NO_ROOM:
+    if code in NO_ROOM:
         return "full"
     return "corrupted" if code in _CUT else _OF_SQLITE.get(code & 0xFF, "other")
 

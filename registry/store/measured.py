@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from registry.planning.measurement import Measurement
-from registry.store.faults import the_revision, told
+from registry.store.faults import is_there, the_revision, told
 from registry.store.measurement import LATEST_IDS, named_measurement
 from registry.store.place import BUSY_TIMEOUT_S, REVISION_TABLE, StorePlace, holds_measurements, store_place
 from registry.store.view import open_to_read
@@ -46,8 +46,9 @@ def read_measurements(environ: Mapping[str, str] | None = None) -> tuple[Measure
 
 
 def _read(place: StorePlace, path: Path) -> tuple[Measurement, ...]:
+    if not is_there(place):
+        return ()
     try:
-        path.stat()
         with closing(open_to_read(path, timeout_s=BUSY_TIMEOUT_S)) as connection:
             # One transaction: a migration beside us is seen whole or not at all.
             connection.execute("BEGIN")
@@ -56,8 +57,6 @@ def _read(place: StorePlace, path: Path) -> tuple[Measurement, ...]:
             cursor = connection.execute(_QUERY)
             names = [column[0] for column in cursor.description]
             return tuple(named_measurement(dict(zip(names, row, strict=True)), place) for row in cursor)
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
     except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
         raise told(error, place) from error
 

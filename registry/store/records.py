@@ -42,7 +42,11 @@ class StoredCheckpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredVerification:
-    """One verification. `checked_at` is UTC, when the reading began; `faults` is empty when it was sound."""
+    """One verification. `checked_at` is UTC, when the reading began.
+
+    `faults` is empty when it was sound. Where nothing is at fault and there was no record to hold the files against, it
+    says that, and nothing else.
+    """
 
     kind: Kind
     name: str
@@ -53,6 +57,11 @@ class StoredVerification:
     commit: str | None
     specreg_version: str
 
+    @property
+    def recorded(self) -> bool:
+        """Whether there was a record to hold the files against."""
+        return not (self.ok and self.faults)
+
     def to_json(self) -> dict[str, Any]:
         """One entry of `specreg store history --json`."""
         return {
@@ -60,6 +69,7 @@ class StoredVerification:
             "name": self.name,
             "checked_at": self.checked_at.isoformat(),
             "ok": self.ok,
+            "recorded": self.recorded,
             "faults": list(self.faults),
             "folder": self.folder,
             "commit": self.commit,

@@ -99,6 +99,15 @@ def note_verification(
     return None
 
 
+def note_readings(shelf: WatchedShelf) -> str | None:
+    """Keep every report that a shelf made, each with its own moment; gives what `note_verification` does."""
+    for began, report in shelf.readings:
+        warning = note_verification([report], shelf, checked_at=began)
+        if warning is not None:
+            return warning
+    return None
+
+
 def note_measurements(measurements: Sequence[Measurement]) -> str | None:
     """Keep what was measured.
 

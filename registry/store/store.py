@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlmodel import Session, col, func, select
 
@@ -36,6 +36,8 @@ from registry.store.tables import CheckpointRow, FileRow, MeasurementRow, Verifi
 if TYPE_CHECKING:
     from registry.hub.outcome import DownloadReport
     from registry.shelf import Shelf
+
+UNRECORDED: Final = "no record to hold its files against"
 
 
 class Store:
@@ -244,7 +246,7 @@ def _verification_of(
         name=report.name,
         checked_at=moment,
         ok=report.ok,
-        faults=report.faults,
+        faults=(UNRECORDED,) if report.standing == "unrecorded" else report.faults,
         folder=folder_text(folder) if folder is not None else None,
         commit=place.commit if place is not None else None,
         specreg_version=specreg_version(),

@@ -7,6 +7,7 @@ damaged: that is no error, since the files are the truth, and the commands that 
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -22,6 +23,9 @@ from registry.places import Place
 from registry.store.place import REVISION_TABLE, REVISIONS, store_place
 
 PATIENCE_S: Final = 0.2
+# A full disk shows in these too, where it is met while the shared index of the log grows.
+NO_ROOM: Final = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_TRUNCATE)
+_MAY_NOT: Final = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL)
 
 T = TypeVar("T")
 
@@ -30,10 +34,14 @@ Known = dict[tuple[str, str], "LastCheck"]
 
 @dataclass(frozen=True, kw_only=True)
 class LastCheck:
-    """The last verification of a name: when its reading began (UTC), how it ended, and where it read."""
+    """The last verification of a name: when its reading began (UTC), how it ended, and where it read.
+
+    `recorded` is whether there was a record to hold the files against.
+    """
 
     checked_at: datetime
     ok: bool
+    recorded: bool
     folder: str | None
     commit: str | None
 
@@ -79,10 +87,11 @@ def open_to_read(path: Path, *, timeout_s: float) -> sqlite3.Connection:
     try:
         return _opened(path, "mode=ro", timeout_s)
     except sqlite3.OperationalError as error:
-        # With a log SQLite wants to write an index beside it. Where it may not, and the log is empty or
-        # gone, the file alone is the whole store, and nobody can be writing it.
+        # With a log SQLite wants to write an index beside it. Where it may not, or the disk has no room for it, and
+        # the log is empty or gone, the file alone is the whole store, and nobody can be writing it.
         log = path.with_name(f"{path.name}-wal")
-        may_not = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        code = error.sqlite_errorcode
+        may_not = code & 0xFF in _MAY_NOT or code in NO_ROOM
         if not may_not or (log.exists() and log.stat().st_size):
             raise
         return _opened(path, "immutable=1", timeout_s)
@@ -116,16 +125,18 @@ def _looked_up(look: Callable[[sqlite3.Connection], T], environ: Mapping[str, st
 def _last_of_each(connection: sqlite3.Connection) -> Known:
     # SQLite takes the other columns from the row that has the maximum.
     rows = connection.execute(
-        "SELECT kind, name, ok, folder, commit_sha, max(checked_at) FROM specreg_verification GROUP BY kind, name"
+        "SELECT kind, name, ok, faults, folder, commit_sha, max(checked_at) FROM specreg_verification "
+        "GROUP BY kind, name"
     )
     return {
         (kind, name): LastCheck(
             checked_at=datetime.fromisoformat(checked_at).replace(tzinfo=UTC),
             ok=bool(ok),
+            recorded=not (ok and json.loads(faults)),
             folder=folder,
             commit=commit,
         )
-        for kind, name, ok, folder, commit, checked_at in rows
+        for kind, name, ok, faults, folder, commit, checked_at in rows
     }
 
 

@@ -35,7 +35,7 @@ def test_a_fault_is_told_with_its_cause_and_the_next_step(specreg: Run, tmp_path
     """
     What cannot be loaded ends the examination with 1, after everything that could be looked at.
     """
-    ward = Ward(tmp_path / "ward")
+    ward = Ward(tmp_path / "a ward")
     ward.shelf()
     (ward.root / "pico-target" / "model.safetensors").write_bytes(b"not weights")
 
@@ -45,7 +45,13 @@ def test_a_fault_is_told_with_its_cause_and_the_next_step(specreg: Run, tmp_path
     assert f"files\tok\t{DRAFT_TARGET}" in found.out
     assert "files of pico-target: fault" in found.out
     assert "  cause: " in found.out
-    assert "  next: specreg verify pico-target --repair" in found.out
+    assert f"  next: specreg lock '{ward.catalog}'  # once the right files lie in" in found.out
+    history = json.loads(specreg("store", "history", "--json").out)["verifications"]
+    assert {one["name"]: one["ok"] for one in history} == {
+        "pico-draft": True,
+        "pico-target": False,
+        DRAFT_TARGET: True,
+    }
 
 
 def test_what_cannot_be_looked_at_ends_with_2(specreg: Run) -> None:

@@ -212,7 +212,8 @@ def test_an_interrupt_does_not_wait_for_a_stalled_hub(machine: Machine, hub: Loc
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
 
-    assert (process.returncode, errors.strip()) == (130, b"specreg: Interrupted.")
+    assert process.returncode == 130
+    assert errors.strip().startswith(b"specreg: Interrupted. What was finished is kept")
     assert time.monotonic() - begun < 10  # stalled it is for twice as long
 
 

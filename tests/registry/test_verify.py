@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -659,19 +659,31 @@ def test_what_is_not_recorded_is_not_handed_out(head: Path, entry: LockEntry) ->
         read_verified(head, None, ["config.json"])
 
 
-def test_a_refusal_says_what_was_expected_and_got(head: Path, entry: LockEntry) -> None:
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [
+        ("hub", "Download it again, or report the record if this repeats."),
+        ("folder", "if they are meant to be so, record them anew with `specreg lock CATALOG`."),
+        ("package", "install that again."),
+    ],
+)
+def test_a_refusal_says_what_was_expected_and_got(
+    head: Path, entry: LockEntry, kind: Literal["hub", "folder", "package"], step: str
+) -> None:
     """
-    The message has the file, the head, both digests, what was done and what to do.
+    The message has the file, the head, both digests, what was done and what to do about files that lie there.
     """
     (head / "config.json").write_text('{"hidden_size": 5, "num_layers": 2}')
+    place = Place(folder=head, looked_in=str(head), kind=kind)
 
     with pytest.raises(CheckpointError) as caught:
-        read_verified(head, entry, ["config.json"], subject=HEAD.name)
+        read_verified(place, entry, ["config.json"], subject=HEAD.name)
 
     text = str(caught.value)
     assert text.startswith(f"config.json of {HEAD.name} differs from its record: expected sha256 ")
     assert entry.files["config.json"].sha256 in text
-    assert text.endswith("Nothing was loaded. Download it again, or report the record if this repeats.")
+    assert "Nothing was loaded. " in text
+    assert text.endswith(step)
 
 
 MODEL = Model(alias="m", hidden_size=8, vocab_size=10)

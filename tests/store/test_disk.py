@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pytest
 from registry.errors import StoreError
 from registry.records import Head
 from registry.shelf import Shelf
+from registry.store.measured import read_measurements
 from registry.store.rebuild import rebuild
 from registry.store.remembering import note_verification
 from registry.store.store import Store
@@ -197,6 +198,45 @@ def test_a_file_system_that_is_read_only_is_still_read(
     assert json.loads(shown.out)["verifications"] == 1
     warning = note_verification([faulty("two")], shelf, checked_at=datetime.now(UTC))
     assert "cannot be opened or written" in str(warning)
+
+
+def test_a_full_disk_is_still_read(
+    small_disk: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, specreg: Callable[..., Outcome]
+) -> None:
+    """
+    `store show`, `list` and whoever asks for measurements need no room.
+    """
+    monkeypatch.setenv("SPECREG_HOME", str(small_disk / "home"))
+    with Store.open() as store:
+        store.remember_verification([faulty("one")], shelf)
+    for suffix in ("-wal", "-shm"):
+        (small_disk / "home" / f"store.db{suffix}").unlink(missing_ok=True)
+    with suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(1 << 12))
+
+    shown = specreg("store", "show", "--json")
+
+    assert json.loads(shown.out)["verifications"] == 1
+    assert read_measurements() == ()
+    assert LastChecks.read() != LastChecks()
+
+
+def test_a_home_that_is_a_file_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, specreg: Callable[..., Outcome]
+) -> None:
+    """
+    No store can be there, which is not the same as none yet; who asks for measurements is told so too.
+    """
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SPECREG_HOME", str(tmp_path / "file"))
+
+    for command in ("show", "history"):
+        found = specreg("store", command)
+        assert found.code == 2
+        assert found.err.endswith("Point SPECREG_HOME to a folder.\n")
+    with pytest.raises(StoreError, match="Point SPECREG_HOME to a folder"):
+        read_measurements()
 
 
 def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
