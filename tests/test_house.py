@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = sorted([*(ROOT / "registry").rglob("*.py"), *(ROOT / "heads").rglob("*.py")])
 DOORS_TO_HEADS = {
     "registry/cli/bench.py",
+    "registry/cli/calibrate.py",
     "registry/cli/convert.py",
     "registry/cli/decode.py",
     "registry/cli/doctor.py",

@@ -12,6 +12,7 @@ from typing import Any, Final
 from registry.errors import UsageError
 
 MAX_FILE_BYTES: Final = 64 << 20
+MOST_TOLD: Final = 10  # lines that are no prompts, one by one
 OWN: Final = "prompts.jsonl"
 
 
@@ -33,12 +34,12 @@ def read_prompts(path: Path) -> list[BenchPrompt]:
     """Prompts of a JSONL file: objects with `prompt`, or with `turns` as Spec-Bench and MT-Bench have them.
 
     Raises:
-        UsageError: it cannot be read, holds no prompt, or a line is none; the line is named.
+        UsageError: it cannot be read, holds no prompt, or some lines are none; each is named, up to a bound.
     """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise UsageError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB. Give fewer prompts.")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors of one system begin every file with a mark
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}. Name a JSONL file of prompts.") from error
     except UnicodeDecodeError as error:
@@ -62,11 +63,19 @@ def chosen(
 
 
 def _parsed(text: str, file: str) -> list[BenchPrompt]:
-    found = [
-        _one(line, f"{file}:{number}")
-        for number, line in enumerate(text.split("\n"), start=1)
-        if line.strip()
-    ]
+    found, odd = [], []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                found.append(_one(line, f"{file}:{number}"))
+            except UsageError as error:
+                odd.append(str(error))
+    if len(odd) == 1:
+        raise UsageError(odd[0])
+    if odd:
+        more = [f"and {len(odd) - MOST_TOLD:,} more"] if len(odd) > MOST_TOLD else []
+        listed = "\n".join(f"  {one}" for one in [*odd[:MOST_TOLD], *more])
+        raise UsageError(f"{len(odd):,} lines of {file} are no prompts:\n{listed}")
     if not found:
         raise UsageError(f"{file} holds no prompt. Give one JSON object a line, with `prompt` or `turns`.")
     return found
@@ -76,12 +85,23 @@ def _one(line: str, where: str) -> BenchPrompt:
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where} is no JSON: {error}. Give one object a line.") from error
+        raise UsageError(f"{where} is no JSON: {_said(error)}. Give one object a line.") from error
     text = _text(fields) if isinstance(fields, dict) else None
     if text is None:
         raise UsageError(f"{where} is no prompt: expected an object with `prompt` or `turns`, a text in it.")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UsageError(
+            f"{where} is no prompt: its text holds half of a surrogate pair. Write the letter whole."
+        )
     name = fields.get("id", fields.get("question_id", where.rpartition(":")[2]))
     return BenchPrompt(name=str(name), category=str(fields.get("category", "all")), text=text)
+
+
+def _said(error: Exception) -> str:
+    """What the parser found, and where in the line."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg.removesuffix(' at')} at character {error.pos + 1}"
+    return "nested too deep" if isinstance(error, RecursionError) else str(error)
 
 
 def _text(fields: dict[str, Any]) -> str | None:

@@ -18,12 +18,14 @@ from transformers.utils import logging as library_logging
 from heads.head import AcceptancePredictionHead
 from heads.training.features import Positions
 from heads.training.loss import acceptance_kl, acceptance_loss
-from heads.training.sealing import Sealing, sealed_checkpoint
+from heads.training.room import KEPT, require_room, room_told
+from heads.training.sealing import Sealing, checkpoints_in, sealed_checkpoint
 from registry.errors import UsageError
 from registry.files.filenames import TRAINER_STATE
 
 LOGS: Final = 60  # rows of the log that a training leaves, about
 SAVES: Final = 10  # checkpoints it takes on its way, about
+LASTING: Final = 2  # of them, how many stay; one more while it is written
 WARMUP: Final = 0.03
 Step = Callable[[int, int], None]
 
@@ -75,11 +77,11 @@ def train_head(
         training: How.
         work: Where checkpoints are kept, and where one is taken up; nowhere when None.
         features: Digest of what is trained on; a checkpoint of others is not taken up.
-        device: 'cpu', or 'cuda' where torch finds a GPU.
+        device: As torch names it; of several GPUs none but this one has a part in it.
         step: Told how many steps of how many are done.
 
     Raises:
-        UsageError: there is no position to learn from.
+        UsageError: there is no position to learn from, or no room on the disk for checkpoints.
     """
     training = training or HeadTraining()
     if not len(train):
@@ -92,11 +94,12 @@ def train_head(
         config={"hidden_size": train.hidden_size, "num_layers": training.num_layers},
         shared=training.shared_block,
     )
-    with tempfile.TemporaryDirectory() as scratch:
+    place = torch.device(device)
+    with tempfile.TemporaryDirectory() as scratch, _current(place):
         folder = Path(scratch) if work is None else work
         trainer = _Learning(
             model=_WithLoss(head, training.mismatch_weight),
-            args=_arguments(training, folder, train, evaluation, device=device),
+            args=_arguments(training, folder, train, evaluation, place=place),
             data_collator=_as_it_comes,
             train_dataset=train,
             eval_dataset=evaluation if evaluation is not None and len(evaluation) else None,
@@ -105,11 +108,30 @@ def train_head(
         )
         trainer.remove_callback(PrinterCallback)  # it writes to stdout, which is the command's
         begun = sealed_checkpoint(folder, features)
-        with _quiet():
+        size = _checkpoint_bytes(head)
+        more = _more_checkpoints(folder, _steps_of(training, train), trainer.args.save_steps)
+        require_room(folder, size * more, "The training's checkpoints", KEPT)
+        with _quiet(), room_told(folder, "A checkpoint of the training", needed_bytes=size):
             trainer.train(resume_from_checkpoint=None if begun is None else str(begun))
-        trainer.save_state()
+            trainer.save_state()
         state = (folder / TRAINER_STATE).read_bytes()
     return Trained(head=head.cpu().eval(), trainer_state=state)
+
+
+def _checkpoint_bytes(head: AcceptancePredictionHead) -> int:
+    """What a checkpoint takes at least: the weights, and both moments that AdamW keeps of each."""
+    return 3 * sum(part.numel() * part.element_size() for part in head.parameters())
+
+
+def _more_checkpoints(folder: Path, total: int, saving: float) -> int:
+    """How many checkpoints there will be room needed for at one time, beside those that lie there."""
+    there = checkpoints_in(folder)
+    return min(math.ceil((total - max(there, default=0)) / saving), LASTING + 1 - len(there))
+
+
+def _steps_of(training: HeadTraining, train: Positions) -> int:
+    """Steps of the whole training."""
+    return max(1, math.ceil(math.ceil(len(train) / training.batch_size) * training.epochs))
 
 
 @contextmanager
@@ -123,10 +145,26 @@ def _quiet() -> Iterator[None]:
         library_logging.set_verbosity(verbosity)
 
 
+@contextmanager
+def _current(place: torch.device) -> Iterator[None]:
+    """A GPU as the current one; the Trainer makes another the current one, which is undone behind it."""
+    if place.type != "cuda":
+        yield
+        return
+    with torch.cuda.device(place):
+        yield
+
+
 def _arguments(
-    training: HeadTraining, folder: Path, train: Positions, evaluation: Positions | None, *, device: str
+    training: HeadTraining,
+    folder: Path,
+    train: Positions,
+    evaluation: Positions | None,
+    *,
+    place: torch.device,
 ) -> TrainingArguments:
-    total = max(1, math.ceil(math.ceil(len(train) / training.batch_size) * training.epochs))
+    asked = torch.cuda.current_device() if place.type == "cuda" else 0
+    total = _steps_of(training, train)
     logging = max(1, total // LOGS)
     # rows of the log, evaluations and checkpoints fall on one step: what a checkpoint holds is then whole
     saving = logging * max(1, total // (SAVES * logging))
@@ -144,7 +182,7 @@ def _arguments(
         eval_steps=saving if evaluates else None,
         save_strategy="steps",
         save_steps=saving,
-        save_total_limit=2,
+        save_total_limit=LASTING,
         logging_steps=logging,
         report_to=[],
         seed=training.seed,
@@ -152,8 +190,11 @@ def _arguments(
         remove_unused_columns=False,
         disable_tqdm=True,
         dataloader_pin_memory=False,
-        use_cpu=device == "cpu",
+        use_cpu=place.type == "cpu",
     )
+    if place.type == "cuda":  # the Trainer has turned to the first GPU, whichever was asked for
+        torch.cuda.set_device(asked)
+        arguments.__dict__["_setup_devices"] = torch.device("cuda", asked)
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # several GPUs would share each batch, and multiply it
     return arguments

@@ -9,6 +9,7 @@ from heads.training.labels import Labelling
 from heads.training.learning import HeadTraining
 from heads.training.warper import Warper
 from registry.errors import UsageError
+from registry.reading.fields import ALIAS, NAME
 from registry.records import HEAD_SEPARATOR, Model
 from registry.runs import parse_run_name
 
@@ -24,7 +25,8 @@ class Order:
     batch_size: Prompts that the target continues at a time.
 
     Raises:
-        UsageError: an option out of range, or a run's name that tells another depth.
+        UsageError: an option out of range, a name that a catalog would refuse, or a run's name that tells another
+            depth or weight.
     """
 
     source: Model
@@ -44,6 +46,16 @@ class Order:
     training: HeadTraining = field(default_factory=HeadTraining)
 
     def __post_init__(self) -> None:
+        for what, name, rule in (  # folders are called so, and at the end the catalog's entry
+            ("The training run's name", self.run, NAME),
+            ("The source's alias", self.source.alias, ALIAS),
+            ("The target's alias", self.target.alias, ALIAS),
+        ):
+            if not rule.accepts(name):
+                raise UsageError(
+                    f"{what} is refused: expected {rule.expected}, at most {rule.longest} of them, got "
+                    f"{ascii(name)[:120]}. Give another, like exp-weight6-layer3."
+                )
         if self.source.alias == self.target.alias:
             raise UsageError(
                 f"A head leads from one model to another, got {self.source.alias} twice. Name two models."

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from heads.training.room import room_told
 from registry.errors import UsageError
 from registry.files.wholefile import put_whole
 from registry.records import LockEntry
@@ -26,8 +27,12 @@ class Plan:
         """Write it into the work folder, or hold it against the plan that is there.
 
         Raises:
-            UsageError: the plan there is another; every difference is told.
+            UsageError: the plan there is another; every difference is told. Or the disk is full.
         """
+        with room_told(folder, PLAN):
+            self._keep(folder)
+
+    def _keep(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / PLAN
         mine: dict[str, Any] = json.loads(json.dumps(self.facts))

@@ -36,18 +36,22 @@ class Sealing(TrainerCallback):
 
 def sealed_checkpoint(work: Path, features: str) -> Path | None:
     """The last whole checkpoint that was trained on these features; all others are removed."""
-    numbered = [
-        (int(match[1]), path)
-        for path in work.glob("checkpoint-*")
-        if (match := _CHECKPOINT.fullmatch(path.name))
-    ]
     found = None
-    for _, path in sorted(numbered, reverse=True):
+    for _, path in sorted(checkpoints_in(work).items(), reverse=True):
         if found is None and _is_sound(path, features):
             found = path
         elif found is None:
             shutil.rmtree(path)
     return found
+
+
+def checkpoints_in(work: Path) -> dict[int, Path]:
+    """The Trainer's checkpoints by the step that each was saved at, sealed or not."""
+    return {
+        int(match[1]): path
+        for path in work.glob("checkpoint-*")
+        if (match := _CHECKPOINT.fullmatch(path.name))
+    }
 
 
 def _is_sound(folder: Path, features: str) -> bool:

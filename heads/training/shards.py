@@ -15,6 +15,7 @@ from typing import Any, Final
 import torch
 from safetensors.torch import load, save
 
+from heads.training.room import room_told
 from registry.errors import CheckpointError
 from registry.files.tensorfile import PREFIX_BYTES, TensorFile, read_header
 from registry.files.wholefile import put_whole
@@ -52,15 +53,19 @@ class Shards:
         return record is not None and path.is_file() and path.stat().st_size == record["size_bytes"]
 
     def put(self, name: str, tensors: Mapping[str, torch.Tensor], *, rows: int) -> None:
-        """Write a shard, then name it in the index."""
+        """Write a shard, then name it in the index.
+
+        Raises:
+            UsageError: the disk is full; the shards before are whole.
+        """
         content = save({key: value.contiguous().cpu() for key, value in tensors.items()})
-        put_whole(content, self.folder / name)
-        self.files[name] = {
-            "size_bytes": len(content),
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "rows": rows,
-        }
-        put_whole((json.dumps(self.files, indent=2) + "\n").encode(), self.folder / INDEX)
+        record = {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "rows": rows}
+        named = {**self.files, name: record}
+        index = (json.dumps(named, indent=2) + "\n").encode()
+        with room_told(self.folder, name, needed_bytes=len(content) + len(index)):
+            put_whole(content, self.folder / name)
+            put_whole(index, self.folder / INDEX)
+        self.files = named
 
     def read(self, name: str) -> dict[str, torch.Tensor]:
         """The tensors of a shard.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -16,10 +15,10 @@ from heads.training.features import bytes_of, put_examples
 from heads.training.labelling import Text, text_examples
 from heads.training.order import Order
 from heads.training.pair import Pair
+from heads.training.room import megabytes, require_room
 from heads.training.shards import Shards
 from heads.training.texts import continuations, end_tokens_of
 from heads.training.warper import uniform_numbers
-from registry.errors import UsageError
 
 SHARD_PROMPTS: Final = 64
 TEXTS_AT_ONCE: Final = 16
@@ -99,7 +98,12 @@ class Steps:
             f"Step 2 of 3: {order.labels} labels at {rows:,} positions by {order.source.alias} and "
             f"{order.target.alias}: {told} in {self.shards.folder}."
         )
-        self._require_room(size)
+        require_room(
+            self.shards.folder,
+            size,
+            "The features",
+            "Make room, or give fewer prompts or a lower --max-new-tokens.",
+        )
         with self._bar(len(left), "features") as shown:
             for done, (name, text) in enumerate(left, start=1):
                 parts, prompts = [], []
@@ -141,25 +145,8 @@ class Steps:
         for few in in_runs(texts, max(1, min(TEXTS_AT_ONCE, ROW_BYTES // row))):
             yield list(few)
 
-    def _require_room(self, size_bytes: int) -> None:
-        free = shutil.disk_usage(self.shards.folder).free
-        if size_bytes > free:
-            raise UsageError(
-                f"The features need {megabytes(size_bytes)}, {self.shards.folder} has {megabytes(free)} left. Make "
-                "room, or give fewer prompts or a lower --max-new-tokens."
-            )
-
 
 def in_runs(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
     """Successive runs of so many items; the last may be shorter."""
     for at in range(0, len(items), size):
         yield items[at : at + size]
-
-
-def megabytes(size_bytes: int) -> str:
-    """A size for people.
-
-    >>> megabytes(1_500_000), megabytes(2_340_000_000)
-    ('1.5 MB', '2.34 GB')
-    """
-    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"

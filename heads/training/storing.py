@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from heads.head import AcceptancePredictionHead
+from heads.training.room import room_told
 from registry.errors import UsageError
 from registry.files.filenames import TRAINER_STATE
 from registry.files.wholefile import put_whole, sync_folder
@@ -34,15 +35,21 @@ def store_head(
         more: Further files by name.
         work: A folder on the same disk, where it is put together and its digests are noted before it gets its name, so
             that a later run knows it again; beside `folder` when None.
+
+    Raises:
+        UsageError: the disk is full; a head that was there still is.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     staged = folder.with_name(f".{folder.name}.new") if work is None else work / "head"
-    shutil.rmtree(staged, ignore_errors=True)
-    head.save_pretrained(staged)
-    for name, content in {TRAINER_STATE: trainer_state, **(more or {})}.items():
-        put_whole(content, staged / name)
-    if work is not None:
-        put_whole((json.dumps(_digests(staged), indent=2) + "\n").encode(), work / MANIFEST)
+    others = {TRAINER_STATE: trainer_state, **(more or {})}
+    weights = sum(part.numel() * part.element_size() for part in head.parameters())
+    with room_told(staged, "The head", needed_bytes=weights + sum(map(len, others.values()))):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(staged, ignore_errors=True)
+        head.save_pretrained(staged)
+        for name, content in others.items():
+            put_whole(content, staged / name)
+        if work is not None:
+            put_whole((json.dumps(_digests(staged), indent=2) + "\n").encode(), work / MANIFEST)
     if folder.exists():
         shutil.rmtree(folder)
     staged.rename(folder)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from registry.cli.bars import counted
+from registry.cli.evaluate import require_places
 from registry.cli.options import pipeline_of, with_catalog, with_loading, with_narrowing, with_prompts
 from registry.cli.printing import print_json, print_table
 from registry.cli.recalling import recalled_measurements
@@ -53,16 +54,18 @@ def bench(source: str, target: str, **options: Any) -> None:
     """
     import json
 
+    out = None if options["out"] in {None, "-"} else Path(options["out"])
+    require_places(out, options["figure"])
     from heads.bench.benchmark import Benchmark
     from heads.bench.prompts import chosen, own_prompts, read_prompts
+    from heads.bench.remarks import no_remarks
     from heads.bench.systems import Sampling
     from registry.files.wholefile import put_whole
 
     prompts = own_prompts() if options["prompts"] is None else read_prompts(options["prompts"])
     pipeline = pipeline_of(source, target, options)
-    out = None if options["out"] in {None, "-"} else Path(options["out"])
     advised = {name: options[name] for name in ("min_draft", "max_draft", "threshold")}
-    report = Benchmark(
+    benchmark = Benchmark(
         prompts=chosen(prompts, categories=options["categories"], limit=options["limit"]),
         sampling=Sampling(
             **{name: options[name] for name in ("max_new_tokens", "temperature", "top_k", "top_p")}
@@ -73,7 +76,11 @@ def bench(source: str, target: str, **options: Any) -> None:
         journal=None if out is None else out.with_name(f"{out.name}.journal"),
         measurements=recalled_measurements(),
         bar=counted,
-    ).run(pipeline, device=options["device"], dtype=options["dtype"], engine=options["engine"])
+    )
+    with no_remarks():
+        report = benchmark.run(
+            pipeline, device=options["device"], dtype=options["dtype"], engine=options["engine"]
+        )
     if out is not None:
         try:
             put_whole((json.dumps(report, indent=2) + "\n").encode(), out)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -15,6 +16,7 @@ from typing import Any
 
 import click
 
+from registry.cli.suggesting import catalogs_in, with_catalogs
 from registry.errors import SpecregError
 
 INTERRUPTED = 130
@@ -39,8 +41,13 @@ COMMANDS = {  # name -> the module under registry.cli and its function
     "doctor": ("doctor", "doctor"),
     "train": ("train", "train"),
     "evaluate": ("evaluate", "evaluate"),
+    "calibrate": ("calibrate", "calibrate"),
     "schema": ("schema", "schema"),
 }
+
+
+# What these finish is kept, and the same command goes on with it; `bench` keeps what goes into a file alone.
+GOES_ON = {"train": "", "download": "", "bench": "--json"}
 
 
 class Commands(click.Group):
@@ -57,6 +64,18 @@ class Commands(click.Group):
         module, function = COMMANDS[cmd_name]
         command: click.Command = getattr(import_module(f"registry.cli.{module}"), function)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is meant; for one that there is not, those nearest to it."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            from registry.names import nearest
+
+            near = " or ".join(f"'{known}'" for known in nearest(name, COMMANDS, limit=2))
+            ctx.fail(f"No such command '{name}'.{f' Did you mean {near}?' if near else ''}")
+        return super().resolve_command(ctx, args)
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
         """Parse, which prints the group's own help."""
@@ -103,31 +122,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         outcome = specreg.main(args=given, prog_name="specreg", standalone_mode=False)
     except SpecregError as error:
-        if debug:
-            raise
-        _complain(str(error))
+        _show(error, debug=debug)
+        _complain(with_catalogs(str(error), catalogs_in(given), specreg))
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        _complain("Interrupted.")
+        _complain(_interrupted(given))
         sys.exit(INTERRUPTED)
     except _NobodyReads:
         _drop_output()
         sys.exit(0)
     except Exception as error:
-        if debug:
-            raise
+        _show(error, debug=debug)
         _complain(_unforeseen(error))
         _drop_output()
         sys.exit(2)
     sys.exit(outcome if isinstance(outcome, int) else 0)
 
 
+def _show(error: Exception, *, debug: bool) -> None:
+    """The traceback, where it was asked for: what is wrong is then told all the same, and ends with the same code."""
+    with suppress(OSError, AttributeError):
+        if debug:
+            traceback.print_exception(error)
+
+
 def _complain(message: str) -> None:
     with suppress(OSError):  # stderr may be what cannot be written; the exit code tells as much
         click.echo(f"specreg: {message}", err=True)
+
+
+def _interrupted(given: Sequence[str]) -> str:
+    """That it was, and whether the same command goes on.
+
+    >>> _interrupted(["train", "a", "b"]), _interrupted(["bench", "a", "b"])
+    ('Interrupted. What was finished is kept: the same command goes on with it.', 'Interrupted.')
+    """
+    asks = GOES_ON.get(given[0] if given else "")
+    goes_on = asks is not None and any(part.startswith(asks) for part in given)
+    return "Interrupted." + (
+        " What was finished is kept: the same command goes on with it." if goes_on else ""
+    )
 
 
 def _unforeseen(error: Exception) -> str:

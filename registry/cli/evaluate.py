@@ -55,6 +55,7 @@ def evaluate(name: str, as_json: bool, **options: Any) -> None:
     calibrated numbers where the head has a calibration. HEAD is checked against its record; a FOLDER is
     read as it is.
     """
+    require_places(options["out"], options["figure"])
     from heads.bench.prompts import read_prompts
     from heads.training.judging import judge_head
     from heads.training.pair import Pair
@@ -66,10 +67,20 @@ def evaluate(name: str, as_json: bool, **options: Any) -> None:
     head, called, source, target = _chosen(shelf, name, options)
     pair = Pair(shelf, source, target, device=options["device"], dtype=options["dtype"])
     _require_width(head, pair.hidden_size, called)
-    report = {"head": called, "source": source.alias, "target": target.alias} | judge_head(
+    prompts = pair.encoded(texts, chat=options["chat"], new_tokens=options["max_new_tokens"])
+    left_out = len(texts) - len(prompts)
+    if left_out:
+        click.echo(
+            f"specreg: {left_out:,} of {len(texts):,} prompts {'is' if left_out == 1 else 'are'} left out: with "
+            f"{options['max_new_tokens']:,} new tokens longer than the {pair.positions:,} positions that both models "
+            "were made for.",
+            err=True,
+        )
+    told = {"head": called, "source": source.alias, "target": target.alias, "left_out": left_out}
+    report = told | judge_head(
         pair,
         head,
-        pair.encoded(texts, chat=options["chat"], new_tokens=options["max_new_tokens"]),
+        prompts,
         max_new_tokens=options["max_new_tokens"],
         seed=options["seed"],
         batch_size=options["batch_size"],
@@ -90,6 +101,20 @@ def evaluate(name: str, as_json: bool, **options: Any) -> None:
         print_json(report)
     else:
         _print(report)
+
+
+def require_places(out: Path | None, figure: Path | None) -> None:
+    """Refuse what could not be written at the end before anything is computed."""
+    if figure is not None:
+        from heads.picture import require_drawable
+
+        require_drawable(figure)
+    if out is not None and out.is_dir():
+        raise UsageError(f"{out} cannot be written: it is a folder. Name a file.")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise UsageError(
+            f"{out} cannot be written: there is no folder {out.parent}. Make it, or name another."
+        )
 
 
 def _chosen(

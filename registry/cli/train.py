@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import click
 
 from registry.cli.options import as_json, with_catalog
 from registry.cli.printing import print_facts, print_json
+from registry.command import command
 
 CATALOG = "catalog.yaml"
 WARPER = ("temperature", "top_k", "top_p")
@@ -104,6 +105,7 @@ def train(source: str, target: str, as_json: bool, **options: Any) -> None:
     from heads.training.learning import HeadTraining
     from heads.training.making import HeadMaking
     from heads.training.order import Order
+    from heads.training.room import room_told
     from heads.training.warper import Warper
     from registry.names import find_model
     from registry.shelf import Shelf
@@ -134,20 +136,23 @@ def train(source: str, target: str, as_json: bool, **options: Any) -> None:
             for name in ("chat", "max_new_tokens", "labels", "held_out", "batch_size", "seed", "license")
         },
     )
-    outcome = HeadMaking(
-        shelf,
-        order,
-        options["out"],
-        file=file,
-        device=options["device"],
-        dtype=options["dtype"],
-        say=lambda line: click.echo(line, err=True),
-        bar=bar,
-    ).run()
+    with room_told(options["out"], "What the training leaves"):
+        outcome = HeadMaking(
+            shelf,
+            order,
+            options["out"],
+            file=file,
+            device=options["device"],
+            dtype=options["dtype"],
+            say=lambda line: click.echo(line, err=True),
+            bar=bar,
+        ).run()
     if as_json:
         print_json(_document(outcome))
     else:
-        _print(outcome)
+        _print(outcome, [*options["catalog"], outcome.catalog])
+    if order.held_out and not outcome.evaluation:
+        _warn_unjudged(outcome)
 
 
 @contextmanager
@@ -186,7 +191,18 @@ def _document(outcome: Any) -> dict[str, Any]:
     }
 
 
-def _print(outcome: Any) -> None:
+def _warn_unjudged(outcome: Any) -> None:
+    """Of a head that was compared with nothing nobody knows what it is worth."""
+    positions = outcome.costs.get("positions")
+    trained = "" if positions is None else f" It learned from {positions:,} positions."
+    click.echo(
+        f"specreg: nothing was held out, so this head is neither evaluated nor calibrated.{trained} Give more "
+        "prompts, or a larger --held-out.",
+        err=True,
+    )
+
+
+def _print(outcome: Any, catalogs: Sequence[Path]) -> None:
     """Where the head is and what it is worth; then, on stderr, how to use it."""
     told, costs = outcome.evaluation, outcome.costs
     calibration = outcome.calibration
@@ -219,10 +235,10 @@ def _print(outcome: Any) -> None:
             ),
         ]
     )
+    head = outcome.head
+    decode = command("decode", head.source, head.target, "--length", "2", "--run", head.run, catalogs=catalogs)
     click.echo(
-        f"Use it: specreg decode {outcome.head.source} {outcome.head.target} --length 2 --run {outcome.head.run} "
-        f'--catalog {outcome.catalog} --prompt "..."\n'
-        f"The steps are kept in {outcome.work}; that folder may be deleted.",
+        f'Use it: {decode} --prompt "..."\nThe steps are kept in {outcome.work}; that folder may be deleted.',
         err=True,
     )
 

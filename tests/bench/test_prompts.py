@@ -60,8 +60,10 @@ def test_each_shape_is_read(
         (b'{"turns": []}\n', ":1 is no prompt"),
         (b"[1]\n", ":1 is no prompt"),
         (b"\xff\n", "not UTF-8 at byte 0"),
+        (b'{"prompt": "\\ud800"}\n', ":1 is no prompt: its text holds half of a surrogate pair"),
+        (b"[" * 100_000, ":1 is no JSON: nested too deep"),
     ],
-    ids=["empty", "no-json", "no-prompt", "no-turn", "no-object", "no-utf8"],
+    ids=["empty", "no-json", "no-prompt", "no-turn", "no-object", "no-utf8", "half-a-letter", "deep"],
 )
 def test_what_is_no_prompt_is_told_with_its_line(content: bytes, told: str, tmp_path: Path) -> None:
     """
@@ -72,6 +74,35 @@ def test_what_is_no_prompt_is_told_with_its_line(content: bytes, told: str, tmp_
 
     with pytest.raises(UsageError, match=told):
         read_prompts(file)
+
+
+def test_a_mark_at_the_beginning_is_no_part_of_a_prompt(tmp_path: Path) -> None:
+    """
+    Editors of one system begin every UTF-8 file with it.
+    """
+    file = tmp_path / "prompts.jsonl"
+    file.write_bytes(b'\xef\xbb\xbf{"prompt": "x"}\r\n')
+
+    (prompt,) = read_prompts(file)
+
+    assert prompt.text == "x"
+
+
+def test_every_odd_line_is_told_up_to_a_bound(tmp_path: Path) -> None:
+    """
+    Ten of them each with its own reason, the rest by their number.
+    """
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"prompt": "x"}\nnot json\n[1]\n' + "{}\n" * 10)
+
+    with pytest.raises(UsageError) as caught:
+        read_prompts(file)
+
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"12 lines of {file} are no prompts:"
+    assert lines[0] == f"  {file}:2 is no JSON: Expecting value at character 1. Give one object a line."
+    assert [line.split()[0].rpartition(":")[2] for line in lines[:-1]] == [str(at) for at in range(2, 12)]
+    assert lines[-1] == "  and 2 more"
 
 
 def test_categories_and_a_limit_narrow() -> None:

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from transformers.utils import logging as library_logging
+
+from heads.bench.remarks import SPEAKER
 from tests.conftest import Outcome
 
 Run = Callable[..., Outcome]
 SHORT = ("--category", "python", "--limit", "1", "--repeats", "1", "--max-new-tokens", "12")
+
+
+class Kept(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
 
 
 def test_the_report_says_where_it_comes_from(specreg: Run, tmp_path: Path) -> None:
@@ -17,10 +32,16 @@ def test_the_report_says_where_it_comes_from(specreg: Run, tmp_path: Path) -> No
     The JSON holds versions, machine, prompts and settings beside each system's figures, and the table the same speeds.
     """
     out = tmp_path / "bench.json"
+    remarks = Kept()
+    library_logging.warning_once.cache_clear()  # what was said in another test is said again
+    logging.getLogger(SPEAKER).addHandler(remarks)
 
     found = specreg(
         "bench", "pico-little", "pico-target", *SHORT, "--modes", "three:heads,assisted", "--json", str(out)
     )
+
+    logging.getLogger(SPEAKER).removeHandler(remarks)
+    assert remarks.messages == []  # the library's own, which a user could do nothing about
 
     assert (found.code, found.err) == (0, "")
     report = json.loads(out.read_text())

@@ -343,17 +343,6 @@ def test_a_missing_catalog_is_could_not_look(specreg: Run) -> None:
     assert "nowhere.yaml" in found.err
 
 
-def test_debug_shows_the_traceback() -> None:
-    """
-    With --debug an error travels to the interpreter as it is.
-    """
-    from registry.cli import main
-    from registry.errors import UnknownNameError
-
-    with pytest.raises(UnknownNameError):
-        main(["show", "nothing", "--debug"])
-
-
 @pytest.mark.parametrize(
     ("number", "text"), [(596_049_920, "596M"), (14_768_307_200, "14.8B"), (900, "900"), (None, "")]
 )

@@ -10,7 +10,6 @@ from types import MappingProxyType
 
 import pytest
 
-from registry.cli import main
 from tests.conftest import Outcome
 
 Run = Callable[..., Outcome]
@@ -133,7 +132,7 @@ def test_what_nobody_foresaw_is_told_by_its_kind(
     specreg: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
 ) -> None:
     """
-    One sentence and exit 2, without the error's own text; with --debug the error itself.
+    One sentence and exit 2, without the error's own text; with --debug the traceback before it, and the same code.
     """
 
     def fail(*_: object) -> None:
@@ -145,5 +144,19 @@ def test_what_nobody_foresaw_is_told_by_its_kind(
 
     assert_one_sentence(found, words, "--debug")
     assert "sekret" not in found.err
-    with pytest.raises(type(error)):
-        main(["list", "--debug"])
+    shown = specreg("list", "--debug")
+    assert (shown.code, shown.err.startswith("Traceback")) == (2, True)
+    assert shown.err.endswith(found.err)
+    assert f"{type(error).__name__}: {error}" in shown.err
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("show", "nothing"), 1), (("list", "--catalog", "no"), 2)])
+def test_debug_changes_no_exit_code(specreg: Run, arguments: tuple[str, ...], code: int) -> None:
+    """
+    A fault stays a fault, and what could not look stays that; the traceback is told before the sentence.
+    """
+    plain, shown = specreg(*arguments), specreg(*arguments, "--debug")
+
+    assert (plain.code, shown.code) == (code, code)
+    assert shown.err.startswith("Traceback")
+    assert shown.err.endswith(plain.err)

@@ -16,14 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from registry.errors import CatalogError, HubError, SpecregError
+from heads.training.making import WORK
+from heads.training.order import Order as TrainingOrder
+from registry.editing.entering import require_enterable
+from registry.errors import CatalogError, HubError, SpecregError, UsageError
 from registry.files.folder import is_safe_name
 from registry.hub.client import Hub
 from registry.hub.download import download
 from registry.hub.orders import Order, head_order
 from registry.lock import Lock, read_lock, write_lock
 from registry.places import hub_cache
-from registry.records import LockEntry, Source
+from registry.records import LockEntry, Model, Source
 from registry.shelf import Shelf
 from tests.hub.conftest import EDGE, REPO, Machine, hub, machine
 from tests.hub.server import LocalHub
@@ -308,3 +311,45 @@ def test_a_head_of_any_name_is_recorded_or_refused(machine: Machine, hub: LocalH
         state = machine.folder / "state" / "downloaded.lock"
         assert head.name in read_lock(state).heads
         write_lock(Lock().with_head(head.name, LockEntry(files={})), state)
+
+
+def test_a_training_leads_nowhere_else(
+    times: Callable[[int, int], int], figure: Callable[[int, str], None]
+) -> None:
+    """
+    A run's name is refused before anything is made of it, or its folders lie where heads are kept.
+    """
+    count, taken = times(10_000, 1_000), 0
+    source, target = Model(alias="a"), Model(alias="b")
+    for text in hostile(count, 5):
+        try:
+            order = TrainingOrder(source=source, target=target, run=text, prompts=("x",))
+        except UsageError:
+            continue
+        taken += 1
+        for root in (Path("/out"), Path("/out") / WORK):
+            folder = Path(os.path.normpath(root / order.edge / order.run))
+            assert folder.relative_to(root).parts == (order.edge, text)
+
+    figure(4, f"{count:,} hostile strings as --run of a training: {taken:,} taken, all inside --out")
+
+
+def test_heads_are_kept_below_their_catalog(
+    machine: Machine, times: Callable[[int, int], int], figure: Callable[[int, str], None]
+) -> None:
+    """
+    A folder for heads that no catalog there could name is refused, and is not made.
+    """
+    count, taken = times(10_000, 300), 0
+    base = machine.folder / "state" / "own"
+    base.mkdir(parents=True)
+    for text in hostile(count, 6):
+        try:
+            require_enterable(base / "catalog.yaml", base / text)
+        except UsageError:
+            continue
+        taken += 1
+        assert (base / text).resolve().is_relative_to(base)
+
+    assert {path.name for path in (machine.folder / "state").iterdir()} == {"own"}
+    figure(4, f"{count:,} hostile strings as --out of a training: {taken:,} taken, all below the catalog")
