@@ -14,6 +14,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from heads.anatomy import require_eval
+from heads.confidence import BY_CONFIDENCE
 from heads.configured import options_of
 from heads.edge import AcceptanceHead, Edge, Tally
 from heads.endtokens import end_tokens_of
@@ -40,6 +41,7 @@ from heads.settings import (
 from heads.stopping import Ending, FinishReason
 from heads.streaming import Stream, Streamer
 from registry.errors import GenerationError, IncompatibleError
+from registry.records import Outlook
 
 DEFAULTS: Final[dict[str, Any]] = {
     "max_new_tokens": 64,
@@ -143,16 +145,6 @@ class Cascade:
         part._ahead = _waits(part.models[0])
         return part
 
-    def advised_by(self, advisers: Sequence[AcceptanceHead | None]) -> Cascade:
-        """The same models over the same caches, with something else to say how long each of them drafts.
-
-        Args:
-            advisers: One per neighbouring pair, of what a head is asked for; None where a fixed length is drafted.
-        """
-        advised = self.part(range(len(self.models)), (None,) * len(self.heads))
-        advised._advisers = list(advisers)
-        return advised
-
     def warm_up(
         self, positions: int, *, max_draft: PerEdgeInt = MAX_DRAFT, told: Callable[[], None] = lambda: None
     ) -> None:
@@ -209,10 +201,11 @@ class Cascade:
             shared_noise: Sample by noise that seed and position fix alone: the text is then the one that the last
                 model alone draws with that seed, up to near ties, at the price of some acceptance.
             schedule: How long each level drafts: 'heads' (as they advise), 'fixed' (max_draft tokens), 'heuristic'
-                (two more after full acceptance, one less otherwise), or 'top-head' (fixed, but for the last edge).
+                (two more after full acceptance, one less otherwise), 'top-head' (fixed, but for the last edge), or
+                'confidence' (as each model's own largest probabilities advise; no head is asked).
             min_draft, max_draft: Bounds on the tokens each level drafts a round; one value, or one per edge,
                 smallest edge first.
-            threshold: Drafting stops when 1 - the head's survival exceeds it; 1 drafts max_draft tokens.
+            threshold: Drafting stops when 1 - survival exceeds it; 1 drafts max_draft tokens.
             stop: The text ends with the token that completes one of these strings; none begins in the prompt.
             eos_token_id: What ends the text; None takes it from the last model, else from the tokenizer; []
                 is nothing.
@@ -316,11 +309,12 @@ class Cascade:
     def _edges(self, settings: Settings) -> list[Edge]:
         return [
             Edge(
-                head=head,
+                head=None if settings.confident else head,
                 min_draft=least,
                 max_draft=most,
                 threshold=threshold,
                 heuristic=settings.heuristic,
+                outlook=BY_CONFIDENCE if settings.confident else _outlook(head, settings),
             )
             for head, least, most, threshold in zip(
                 self._advisers, settings.min_draft, settings.max_draft, settings.threshold, strict=True
@@ -360,6 +354,13 @@ def _advisers(
     heads: Sequence[AcceptancePredictionHead | None], engines: Sequence[Engine]
 ) -> list[AcceptanceHead | None]:
     return [head_for(head, engine) for head, engine in zip(heads, engines, strict=False)]
+
+
+def _outlook(head: AcceptanceHead | None, settings: Settings) -> Outlook | None:
+    """What is to be made of a head's logit and the model's confidence, where that was fitted for this way to draw."""
+    if head is None or head.calibration is None:
+        return None
+    return head.calibration.outlook(greedy=settings.temperature == 0)
 
 
 def _waits(model: PreTrainedModel) -> bool:

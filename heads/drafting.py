@@ -1,6 +1,6 @@
 """Drafting ahead of the host: the lowest level's steps follow one another on its device, and nobody waits for them.
 
-Every step feeds the token that the last one drew, draws the next, and asks the head; where drafting should have
+Every step feeds the token that the last one drew, draws the next, and asks the edge; where drafting should have
 stopped is a number on the device too, read together with the verdict on the draft. What was drawn past it is never
 looked at, so nothing depends on it. Where a head may stop the draft, the host looks at each step's answer one step
 later: by then the next step is on its way, and no more than that one is in vain.
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from heads.confidence import confidence
 from heads.edge import Edge, Tally
 from heads.level import Level
 from heads.sampling import Rule
@@ -85,18 +86,23 @@ def draft_ahead(
     going = torch.ones((), dtype=torch.bool, device=device)
     count = torch.zeros((), dtype=torch.long, device=device)
     survival = torch.ones((), device=device)
+    sure: Tensor | None = None  # of the token that is fed
     seen: Flag | None = None
     while True:
-        rows.append(rule.rows(fed.logits[:, :vocab_size]))
+        logits = fed.logits[:, :vocab_size]
+        rows.append(rule.rows(logits))
         tokens.append(rule.draw(rows[-1]).to(torch.long))
         count = count + going
-        if edge.head is not None and edge.asks and len(tokens) > 1:
+        if edge.asks:
             started = time.perf_counter()
-            survival = survival * edge.head.acceptance(fed.hidden)[0].to(device)
+            if len(tokens) > 1:
+                survival = survival * edge.kept(fed.hidden, sure)[0].to(device)
+            sure = None if edge.outlook is None else confidence(logits)
+            foreseen = survival if sure is None else survival * edge.next_kept(sure)[0]
             tally.head_seconds += time.perf_counter() - started
-        if edge.asks and len(tokens) >= edge.min_draft:
-            going = going & (1 - survival <= edge.threshold)
-        going = going & ~torch.isin(tokens[-1], ends)
+            if len(tokens) >= edge.min_draft:
+                going = going & (1 - foreseen <= edge.threshold)
+        going = going & (tokens[-1] != ends).all()
         if len(tokens) == steps or (seen is not None and not seen.read()):
             break
         seen = Flag(going) if edge.asks else None

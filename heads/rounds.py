@@ -14,27 +14,47 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from heads.adjusting import Adjustment
+from heads.confidence import confidence
 from heads.drafting import Draft, draft_ahead
 from heads.edge import Edge, Tally
-from heads.level import Level
+from heads.level import Fed, Level
+from heads.outlooks import chance, next_odds, read_odds
 from heads.sampling import Acceptance, Rule
 from registry.errors import GenerationError
+from registry.records import Outlook
 
 FIRST_HEURISTIC: Final = 5
 
 
 @dataclass(frozen=True)
 class Round:
-    """What a round leaves: the level's own rows for the new tokens, and the head's product over those fed."""
+    """What a round leaves: the level's own rows for the new tokens, and what is said of them.
+
+    `survival` is the product over those that were fed, `next_kept` is of the last one, which was not.
+    """
 
     rows: Tensor
     survival: float
+    next_kept: float
+
+
+@dataclass(frozen=True)
+class Said:
+    """How likely tokens are kept: those at the positions of a forward, and each one drawn from its row.
+
+    `sure` is how sure the level was at each row; None where nothing is made of it.
+    """
+
+    kept: list[float]
+    next_kept: list[float]
+    sure: list[float] | None = None
 
 
 class Rounds:
@@ -74,6 +94,7 @@ class Rounds:
         self.ahead = ahead and not adjustments
         self.lengths = [edge.clamped(FIRST_HEURISTIC) if edge.heuristic else edge.max_draft for edge in edges]
         self.tallies = [Tally() for _ in edges]
+        self._sure = [0.0] * len(levels)  # how sure a level was of the token it drew last
 
     @torch.inference_mode()
     def commit(self, budget: int) -> list[int]:
@@ -101,7 +122,8 @@ class Rounds:
             drafted = len(self.tokens) - start
             if drafted >= budget or self.tokens[-1] in self.end_tokens:
                 break
-            if edge.asks and drafted >= edge.min_draft and 1 - survival > edge.threshold:
+            foreseen = survival * done.next_kept
+            if edge.asks and drafted >= edge.min_draft and 1 - foreseen > edge.threshold:
                 break
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
@@ -115,10 +137,11 @@ class Rounds:
         fed = level.feed(self.tokens[level.length :], 1)
         rows = self._rows(fed.logits, end)
         drawn = self.rule.draw(rows)
-        # what the last step of a budget would score, nobody asks for
-        score = self._scores(0, fed.hidden, wanted=end - 1 >= start and budget > 1)
+        # what the last step of a budget would be told, nobody asks for
+        read = end - 1 >= start
+        tell = self._ask(0, fed, read=read) if budget > 1 else None
         self.tokens.append(self._checked(int(drawn), level))
-        return Round(rows=rows, survival=score()[0] if end - 1 >= start else 1.0)
+        return self._round_of(0, rows, tell, first=0 if read else 1, past=1)
 
     def _verify(self, index: int, start: int, budget: int) -> Round:
         level = self.levels[index]
@@ -135,7 +158,7 @@ class Rounds:
         draft_rows = rows[:0] if handed_up is None else handed_up.to(rows.device)
         limit = None if draft is None else draft.count.to(rows.device)
         verdict = self.rule.accept(proposed.to(rows.device), draft_rows, rows, limit)
-        score = self._scores(index, fed.hidden, wanted=True)
+        tell = self._ask(index, fed, read=True)
         kept, next_token = self._read(verdict, draft, end)
         count = len(self.tokens) - end
         self.tallies[index - 1].count(count, kept)
@@ -149,7 +172,18 @@ class Rounds:
         for below in self.levels[: index + 1]:
             below.rollback(len(self.tokens) - 1)
         unseen = 0 if end - 1 >= start else 1  # the verified token that the first round feeds never counts
-        return Round(rows=rows[: len(self.tokens) - end], survival=math.prod(score()[unseen : kept + 1]))
+        return self._round_of(index, rows[: len(self.tokens) - end], tell, first=unseen, past=kept + 1)
+
+    def _round_of(
+        self, index: int, rows: Tensor, tell: Callable[[], Said] | None, *, first: int, past: int
+    ) -> Round:
+        """What a round leaves, by what is said of the positions first .. past - 1 of its forward, which count."""
+        if tell is None:
+            return Round(rows=rows, survival=1.0, next_kept=1.0)
+        said = tell()
+        if said.sure is not None:
+            self._sure[index] = said.sure[past - 1]
+        return Round(rows=rows, survival=math.prod(said.kept[first:past]), next_kept=said.next_kept[past - 1])
 
     def _drafted_ahead(self, budget: int) -> Draft | None:
         """What the lowest level proposes, still on its device; None for no tokens."""
@@ -190,18 +224,27 @@ class Rounds:
             logits = adjust(logits, self.tokens, first)
         return self.rule.rows(logits)
 
-    def _scores(self, index: int, hidden: Tensor, *, wanted: bool) -> Callable[[], list[float]]:
-        """The head's numbers for hidden states (n, hidden), put to work now and read when called.
+    def _ask(self, index: int, fed: Fed, *, read: bool) -> Callable[[], Said] | None:
+        """What a level's adviser says of a forward, put to work now and told when called; None where nobody asks.
 
-        Ones where no decision needs them: at the top, without a head, at a threshold of 1.
+        Args:
+            index: The level.
+            fed: The forward; before it the level drew the token at its first position.
+            read: Whether anything that was fed counts; if not, the head is not asked.
         """
         edge = self.edges[index] if index < len(self.edges) else None
-        if not wanted or edge is None or edge.head is None or not edge.asks:
-            return lambda: [1.0] * len(hidden)
+        if edge is None or not edge.asks or not (read or edge.outlook is not None):
+            return None
         started = time.perf_counter()
-        scores = edge.head.acceptance(hidden)
+        outlook = edge.outlook
+        if outlook is None:
+            tell = partial(_by_head, edge.kept(fed.hidden, None))
+        else:
+            sure = confidence(fed.logits[:, : self.vocab_size])
+            logit = edge.logit(fed.hidden) if read else None
+            tell = partial(_by_outlook, outlook, logit, sure, self._sure[index])
         self.tallies[index].head_seconds += time.perf_counter() - started
-        return lambda: [float(score) for score in scores.tolist()]
+        return tell
 
     def _checked(self, token: int, level: Level) -> int:
         if token < 0:
@@ -212,3 +255,19 @@ class Rounds:
                 next_step="Load the model in another dtype, bfloat16 or float32.",
             )
         return token
+
+
+def _by_head(kept: Tensor) -> Said:
+    return Said(kept=kept.tolist(), next_kept=[1.0] * len(kept))
+
+
+def _by_outlook(outlook: Outlook, logit: Tensor | None, confidence: Tensor, before: float) -> Said:
+    """On the host: of a few numbers a tensor's arithmetic takes longer than theirs. `before` is of the first token."""
+    sure: list[float] = confidence.tolist()
+    said = [0.0] * len(sure) if logit is None else logit.tolist()
+    odds = [read_odds(outlook, *both) for both in zip(said, [before, *sure[:-1]], strict=True)]
+    return Said(
+        kept=[chance(one) for one in odds],
+        next_kept=[chance(next_odds(outlook, one)) for one in sure],
+        sure=sure,
+    )

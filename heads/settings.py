@@ -11,7 +11,7 @@ from registry.errors import GenerationError
 
 MAX_SEED: Final = 2**63 - 1
 
-SCHEDULES: Final = ("heads", "fixed", "heuristic", "top-head")
+SCHEDULES: Final = ("heads", "fixed", "heuristic", "top-head", "confidence")
 MIN_DRAFT: Final = 1  # where nobody says
 MAX_DRAFT: Final = 8
 THRESHOLD: Final = 0.5
@@ -26,7 +26,7 @@ _Number = TypeVar("_Number", int, float)
 class Settings:
     """Options in range; min_draft, max_draft and threshold hold one value per edge, smallest edge first.
 
-    The schedule has gone into the thresholds, but for 'heuristic'.
+    The schedule has gone into the thresholds, but for 'heuristic' and 'confidence'.
     """
 
     max_new_tokens: int
@@ -38,6 +38,7 @@ class Settings:
     seed: int
     shared_noise: bool
     heuristic: bool
+    confident: bool
     min_draft: tuple[int, ...]
     max_draft: tuple[int, ...]
     threshold: tuple[float, ...]
@@ -91,6 +92,7 @@ def read_settings(
         seed=_integer("seed", seed),
         shared_noise=bool(shared_noise),
         heuristic=schedule == "heuristic",
+        confident=schedule == "confidence",
         min_draft=least,
         max_draft=most,
         threshold=limits,

@@ -20,7 +20,7 @@ from registry.markdown import (
     table,
     yaml_scalar,
 )
-from registry.records import Calibration, Head, Model
+from registry.records import Calibration, Head, Model, Outlook
 from registry.runs import parse_run_name
 from registry.training import TrainingRecord
 
@@ -31,6 +31,7 @@ PLACEHOLDER: Final = "OWNER/NAME"
 _PLACEHOLDER_NOTE: Final = f" (`{PLACEHOLDER}` is the repository that this folder lies in)"
 CATALOG_FILE: Final = "taken-in.yaml"
 DEEPEST: Final = 8
+WAYS: Final = ("greedy", "sampled")
 
 _SUMMARY_LABELS: Final = {
     "steps": "steps",
@@ -234,7 +235,18 @@ def _calibration(calibration: Calibration | None) -> str:
     return (
         "## Calibration\n\n"
         f"Calibrated probability: sigmoid(scale * logit + bias), scale {scale}, bias {bias}, fitted on held-out "
-        "prompts."
+        "prompts." + "".join(_outlook(way, calibration.outlook(greedy=way == "greedy")) for way in WAYS)
+    )
+
+
+def _outlook(way: str, outlook: Outlook | None) -> str:
+    if outlook is None:
+        return ""
+    numbers = {name: shown_number(value) for name, value in outlook.model_dump().items()}
+    return (
+        f"\n\nTogether with c, the log odds of the largest probability in the row that a token was drawn from, {way}: "
+        f"sigmoid({numbers['head']} * logit + {numbers['confidence']} * c + {numbers['bias']}), and before the token "
+        f"is read sigmoid({numbers['next_confidence']} * c + {numbers['next_bias']})."
     )
 
 

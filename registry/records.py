@@ -78,11 +78,36 @@ class TrainingSummary(Record):
     best_step: Annotated[int, Field(ge=0)] | None = None
 
 
+class Outlook(Record):
+    """How likely a drafted token is kept, by the head's logit and by how sure the model was when it drew the token.
+
+    `c` is the log odds of the row's largest probability at temperature 1. Of a token that the model has read it is
+    sigmoid(head * logit + confidence * c + bias); of the one that it has just drawn, which no head has seen yet,
+    sigmoid(next_confidence * c + next_bias).
+    """
+
+    head: Finite
+    confidence: Finite
+    bias: Finite
+    next_confidence: Finite
+    next_bias: Finite
+
+
 class Calibration(Record):
-    """Scale and bias on the logit of acceptance, fitted on held-out prompts."""
+    """What makes a head's numbers probabilities, fitted on held-out prompts.
+
+    `scale` and `bias` are on the logit of acceptance, by itself. `greedy` and `sampled` say more, each of its way to
+    draw: what is to be made of the head and of the model's own confidence together.
+    """
 
     scale: Finite
     bias: Finite
+    greedy: Outlook | None = None
+    sampled: Outlook | None = None
+
+    def outlook(self, *, greedy: bool) -> Outlook | None:
+        """That of one way to draw, if it was fitted."""
+        return self.greedy if greedy else self.sampled
 
 
 class Head(Record):

@@ -37,7 +37,7 @@ EVERYDAY = {
 SET_UP = [line for line in COMMANDS if line.startswith("python3 -m venv")]
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 # run in this process: a start of each takes seconds
-LOADS_TORCH = {"bench", "convert", "decode", "doctor", "evaluate", "measure", "train", "tune"}
+LOADS_TORCH = {"bench", "calibrate", "convert", "decode", "doctor", "evaluate", "measure", "train", "tune"}
 PUBLISHED = "ArcticHuaji/specdecpp-acc-heads"
 RUN = "exp-weight6-layer3"
 

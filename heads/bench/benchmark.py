@@ -152,7 +152,9 @@ class Benchmark:
         edges = len(system.models) - 1
         if system.mode.endswith(":fixed"):
             return list(fixed_candidates(edges))
-        return list(advised_candidates(edges)) if system.mode.endswith((":tuned", ":confidence")) else []
+        if system.mode.endswith(":confidence"):
+            return [system.settings | one for one in advised_candidates(edges)]
+        return list(advised_candidates(edges)) if system.mode.endswith(":tuned") else []
 
 
 def _direct(pipeline: Pipeline, cascade: Cascade) -> tuple[str, AcceptancePredictionHead] | None:

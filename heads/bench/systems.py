@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from heads.bench.confidence import Confidence
 from heads.cascade import Cascade
 from heads.generation import Generation, LevelReport
 from heads.head import AcceptancePredictionHead
@@ -180,8 +179,8 @@ def systems_of(
     for name, part in parts.items():
         found.append(CascadeSystem(mode=f"{name}:heads", cascade=part, settings=advised))
         found.append(CascadeSystem(mode=f"{name}:tuned", cascade=part, settings={}))
-        sure = part.advised_by([Confidence(model) for model in part.models[:-1]])
-        found.append(CascadeSystem(mode=f"{name}:confidence", cascade=sure, settings={}))
+        sure = {"schedule": "confidence"}
+        found.append(CascadeSystem(mode=f"{name}:confidence", cascade=part, settings=sure))
         if len(part.models) > 2:
             settings = {**advised, "schedule": "top-head"}
             found.append(CascadeSystem(mode=f"{name}:top-head", cascade=part, settings=settings))

@@ -194,10 +194,9 @@ class CapturedLevel:
         """(1 + length,): where the query begins, and its tokens, padded."""
         device = self._forward.device
         if isinstance(token_ids, Tensor):
-            packed = torch.full((1 + length,), PAD, dtype=torch.long, device=device)
-            packed[0] = self.length
-            packed[1 : 1 + len(token_ids)] = token_ids
-            return packed
+            begin = torch.full((1,), self.length, dtype=torch.long, device=device)
+            rest = length - len(token_ids)
+            return torch.cat((begin, token_ids, begin.new_full((rest,), PAD)) if rest else (begin, token_ids))
         padding = [PAD] * (length - len(token_ids))
         return sent([self.length, *token_ids, *padding], device)
 

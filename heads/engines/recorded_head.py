@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +11,9 @@ from torch.nn.functional import pad
 
 from heads.engines.recording import RecordingRefusedError, record
 from heads.head import AcceptancePredictionHead
+from registry.records import Calibration
 
+Question = Literal["acceptance", "logit"]
 POSITIONS: Final = (1, 2, 4, 8, 16, 32)
 
 
@@ -21,34 +23,53 @@ class RecordedHead:
     def __init__(self, head: AcceptancePredictionHead) -> None:
         self.head = head
         self.refusal: str | None = None  # why nothing is recorded, where that was tried
-        self._recordings: dict[tuple[int, torch.dtype], Callable[[Tensor], Tensor]] = {}
+        self._recordings: dict[tuple[Question, int, torch.dtype], Callable[[Tensor], Tensor]] = {}
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The head's."""
+        return self.head.calibration
 
     def acceptance(self, hidden: Tensor) -> Tensor:
         """(n, hidden) -> (n,), float32; it holds until the head is asked again."""
-        count = len(hidden)
-        positions = next((one for one in POSITIONS if one >= count), None)
-        if positions is None or hidden.device != self.head.output.weight.device:
-            return self.head.acceptance(hidden)
-        if positions > count:
-            hidden = pad(hidden, (0, 0, 0, positions - count))
-        found = self._recordings.get((positions, hidden.dtype))
-        if found is None:
-            found = self._record(hidden)
-        return found(hidden)[:count]
+        return self._answer("acceptance", hidden)
+
+    def logit(self, hidden: Tensor) -> Tensor:
+        """(n, hidden) -> (n,), float32, raw; it holds until the head is asked again."""
+        return self._answer("logit", hidden)
 
     def warm_up(self, most: int, dtype: torch.dtype) -> None:
         """Record ahead what up to so many positions need."""
         weight = self.head.output.weight
+        known = self.calibration
+        outlooks = (None, None) if known is None else (known.greedy, known.sampled)
         for positions in POSITIONS:
-            if (positions, dtype) not in self._recordings:
-                self._record(torch.zeros(positions, self.head.hidden_size, dtype=dtype, device=weight.device))
+            hidden = torch.zeros(positions, self.head.hidden_size, dtype=dtype, device=weight.device)
+            if None in outlooks:
+                self._recorded("acceptance", hidden)
+            if outlooks != (None, None):
+                self._recorded("logit", hidden)
             if positions >= most:
                 break
 
-    def _record(self, hidden: Tensor) -> Callable[[Tensor], Tensor]:
-        try:
-            found = record(self.head.acceptance, hidden)
-        except RecordingRefusedError as error:
-            self.refusal, found = str(error), self.head.acceptance
-        self._recordings[len(hidden), hidden.dtype] = found
-        return found
+    def _answer(self, question: Question, hidden: Tensor) -> Tensor:
+        count = len(hidden)
+        positions = next((one for one in POSITIONS if one >= count), None)
+        if positions is None or hidden.device != self.head.output.weight.device:
+            return self._asked(question)(hidden)
+        if positions > count:
+            hidden = pad(hidden, (0, 0, 0, positions - count))
+        return self._recorded(question, hidden)(hidden)[:count]
+
+    def _asked(self, question: Question) -> Callable[[Tensor], Tensor]:
+        return self.head.acceptance if question == "acceptance" else self.head.logit
+
+    def _recorded(self, question: Question, hidden: Tensor) -> Callable[[Tensor], Tensor]:
+        place = (question, len(hidden), hidden.dtype)
+        if place not in self._recordings:
+            ask = self._asked(question)
+            try:
+                self._recordings[place] = record(ask, hidden)
+            except RecordingRefusedError as error:
+                self.refusal, self._recordings[place] = str(error), ask
+        return self._recordings[place]

@@ -12,7 +12,8 @@ import argparse
 import json
 import shutil
 import sys
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from heads.head import AcceptancePredictionHead
 from heads.pico.cataloguing import write_catalog
 from heads.pico.corpus import PACKAGES_MB, read_corpus
 from heads.pico.distil import Student, distillation_loss, language_loss
@@ -30,26 +32,42 @@ from heads.pico.growth import doubled, new_model, selected
 from heads.pico.judge import agreement, distinct_ngrams, nats_per_token
 from heads.pico.recipe import RUN, SIZES, Recipe
 from heads.pico.tokens import VOCAB_SIZE, Ids, Windows, encode, held_out_windows, train_tokenizer
-from heads.training.calibrating import fitted_calibration
+from heads.runtime import device_named
 from heads.training.examples import Examples
 from heads.training.features import Positions
 from heads.training.labels import acceptance_examples
 from heads.training.learning import HeadTraining, train_head
 from heads.training.quality import head_quality
+from heads.training.recalibrating import recalibrate
 from heads.training.storing import store_head
 from heads.training.texts import continuations
+from registry.records import Calibration
 
 EVALUATION = "evaluation.json"
 FIRST_LABELLED = 16
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two models of the family, loaded."""
+
+    source: LlamaForCausalLM
+    target: LlamaForCausalLM
+    tokenizer: PreTrainedTokenizerFast
+    device: torch.device
+
+
 class Family:
-    """The steps, and the folder where each leaves its result."""
+    """The steps, and the folder where each leaves its result.
+
+    Raises:
+        UsageError: no such device here, told before the first step.
+    """
 
     def __init__(self, work: Path, recipe: Recipe, *, device: str = "cpu") -> None:
         self.work = work
         self.recipe = recipe
-        self.device = torch.device(device)
+        self.device = device_named(device)
         work.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
 
@@ -121,15 +139,37 @@ class Family:
         _say(f"{source} -> {target}: training on {len(train)} positions")
         training = HeadTraining(epochs=lesson.epochs, learning_rate=recipe.head_rate)
         weight = training.mismatch_weight
-        trained = train_head(train, held_out, training=training, device=self.device.type)
+        trained = train_head(train, held_out, training=training, device=str(self.device))
         quality = head_quality(trained.head, held_out, mismatch_weight=weight)
-        logit = torch.cat([trained.head.logit(part.hidden).detach() for part in held_out.batches(4096)])
-        trained.head.calibration = fitted_calibration(logit, held_out.acceptance, mismatch_weight=weight)
+        trained.head.calibration = self._calibration(trained.head, source, target, weight)
         store_head(trained.head, folder, trainer_state=trained.trainer_state)
         _write_json(
             folder / EVALUATION, quality | {"on": "held-out files of the standard library, temperature 1"}
         )
         _say(f"{source} -> {target}: {quality}")
+
+    def _calibration(
+        self, head: AcceptancePredictionHead, source: str, target: str, mismatch_weight: float
+    ) -> Calibration:
+        """By what the target says after held-out text, as `specreg calibrate` does it."""
+        models = Pair(
+            source=self._load(source),
+            target=self._load(target),
+            tokenizer=self._tokenizer(),
+            device=self.device,
+        )
+        found = recalibrate(
+            models,
+            head,
+            self._prompts(seed=7),
+            mismatch_weight=mismatch_weight,
+            max_new_tokens=self.recipe.new_tokens,
+            seed=self.recipe.seed,
+            batch_size=32,
+            bar=lambda total, what: nullcontext(lambda done: None),  # noqa: ARG005
+        )
+        head.cpu()
+        return found.calibration
 
     def family(self, out: Path) -> None:
         """Judge the models, and store models and heads under `out`."""
@@ -213,13 +253,17 @@ class Family:
 
     def _samples(self, name: str, *, seed: int) -> torch.Tensor:
         """(samples, new tokens) that a model draws at temperature 1 after held-out prompts."""
-        recipe, row = self.recipe, self._ids()["held_out"]
-        starts = np.random.default_rng(seed).integers(0, len(row) - recipe.prompt_tokens, size=recipe.samples)
-        prompts = [row[start : start + recipe.prompt_tokens].tolist() for start in starts]
+        recipe, prompts = self.recipe, self._prompts(seed=seed)
         generator = torch.Generator().manual_seed(seed)
         uniform = torch.rand(len(prompts), recipe.new_tokens, dtype=torch.float64, generator=generator)
         texts = continuations(self._load(name), prompts, uniform=uniform)
         return torch.tensor(texts)[:, recipe.prompt_tokens :]
+
+    def _prompts(self, *, seed: int) -> list[list[int]]:
+        """Pieces of held-out text."""
+        recipe, row = self.recipe, self._ids()["held_out"]
+        starts = np.random.default_rng(seed).integers(0, len(row) - recipe.prompt_tokens, size=recipe.samples)
+        return [row[start : start + recipe.prompt_tokens].tolist() for start in starts]
 
     def _examples(self, source: str, target: str, text: torch.Tensor, *, seed: int) -> Examples:
         """Labels at every position but the first few, which see too little."""

@@ -14,17 +14,29 @@ class Examples:
 
     hidden: (n, hidden_size), the source's last hidden state at the drawn token's own position.
     acceptance: (n,), float32, the probability that the target accepts that token.
-    max_probability, entropy: (n,), float32, of the row the token was drawn from (nats): what people use
-        in place of a head.
+    confidence: (n,), float32, log odds of the largest probability in the row that the token was drawn from.
+    entropy: (n,), float32, of that row, in nats.
+    likeliest: (n,), bool, whether the token drawn is that row's most probable one, which greedy decoding drafts.
+    agreed: (n,), bool, whether the target's most probable one is the same as the row's, which greedy decoding keeps.
+
+    Confidence and entropy, what people use in place of a head, are of the model's own rows, at temperature 1, however
+    tokens were drawn.
     """
 
     hidden: torch.Tensor
     acceptance: torch.Tensor
-    max_probability: torch.Tensor
+    confidence: torch.Tensor
     entropy: torch.Tensor
+    likeliest: torch.Tensor
+    agreed: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.acceptance)
+
+    @property
+    def labels(self) -> dict[str, torch.Tensor]:
+        """All but the hidden states, by name."""
+        return {name: getattr(self, name) for name in LABELS}
 
     def of(self, chosen: torch.Tensor) -> Examples:
         """Those that a mask or a list of indices chooses."""
@@ -40,3 +52,6 @@ class Examples:
         return Examples(
             **{one.name: torch.cat([getattr(part, one.name) for part in parts]) for one in fields(Examples)}
         )
+
+
+LABELS = tuple(one.name for one in fields(Examples) if one.name != "hidden")

@@ -7,18 +7,18 @@ they lie, each file hashed once before.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import torch
 from torch.utils.data import Dataset
 
-from heads.training.examples import Examples
+from heads.training.examples import LABELS, Examples
 from heads.training.shards import Shards
 
 IN_MEMORY_BYTES: Final = 2 << 30
-LABEL_BYTES: Final = 4 * 4  # acceptance, largest probability, entropy and the prompt's number
+LABEL_BYTES: Final = 4 * 4 + 2  # acceptance, confidence, entropy and the prompt's number; two marks
 _DTYPES: Final = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -33,9 +33,10 @@ def put_examples(shards: Shards, name: str, examples: Examples, prompts: torch.T
         name,
         {
             "hidden": examples.hidden,
-            "acceptance": examples.acceptance.float(),
-            "max_probability": examples.max_probability.float(),
-            "entropy": examples.entropy.float(),
+            **{
+                name: values if values.dtype == torch.bool else values.float()
+                for name, values in examples.labels.items()
+            },
             "prompt": prompts.int(),
         },
         rows=len(examples),
@@ -60,29 +61,27 @@ def read_examples(shards: Shards, held_out: Sequence[int]) -> tuple[Positions, P
     together = {key: torch.cat([one[key] for one in labels]) for key in labels[0]}
     apart = torch.isin(together["prompt"], kept)
     starts = torch.tensor([0, *(len(one["prompt"]) for one in labels)]).cumsum(0)
-    every = (together["acceptance"], together["max_probability"], together["entropy"])
+    every = {name: together[name] for name in LABELS}
     return (
-        Positions(places, starts, *every, chosen=(~apart).nonzero().flatten()),
-        Positions(places, starts, *every, chosen=apart.nonzero().flatten()),
+        Positions(places, starts, every, chosen=(~apart).nonzero().flatten()),
+        Positions(places, starts, every, chosen=apart.nonzero().flatten()),
     )
 
 
 class Positions(Dataset[dict[str, torch.Tensor]]):
-    """Positions as the Trainer reads them, a batch at a time."""
+    """Positions as the Trainer reads them, a batch at a time; `labels` are all of `Examples` but the hidden states."""
 
     def __init__(
         self,
         places: Sequence[_Place],
         starts: torch.Tensor,
-        acceptance: torch.Tensor,
-        max_probability: torch.Tensor,
-        entropy: torch.Tensor,
+        labels: Mapping[str, torch.Tensor],
         *,
         chosen: torch.Tensor,
     ) -> None:
         self._places, self._starts, self._chosen = places, starts, chosen
-        self.acceptance = acceptance[chosen]
-        self._max_probability, self._entropy = max_probability[chosen], entropy[chosen]
+        self.labels = {name: values[chosen] for name, values in labels.items()}
+        self.acceptance = self.labels["acceptance"]
 
     @staticmethod
     def of(examples: Examples) -> Positions:
@@ -91,9 +90,7 @@ class Positions(Dataset[dict[str, torch.Tensor]]):
         return Positions(
             [_InMemory(examples.hidden)],
             torch.tensor([0, count]),
-            examples.acceptance,
-            examples.max_probability,
-            examples.entropy,
+            examples.labels,
             chosen=torch.arange(count),
         )
 
@@ -118,9 +115,7 @@ class Positions(Dataset[dict[str, torch.Tensor]]):
         for chosen in torch.arange(len(self)).split(size):
             yield Examples(
                 hidden=self._hidden(self._chosen[chosen]),
-                acceptance=self.acceptance[chosen],
-                max_probability=self._max_probability[chosen],
-                entropy=self._entropy[chosen],
+                **{name: values[chosen] for name, values in self.labels.items()},
             )
 
     def _hidden(self, rows: torch.Tensor) -> torch.Tensor:

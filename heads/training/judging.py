@@ -8,8 +8,9 @@ from typing import Any, Final
 import torch
 
 from heads.head import AcceptancePredictionHead
+from heads.outlooks import read_odds
 from heads.training.calibrating import calibrated
-from heads.training.labelling import Text, text_examples
+from heads.training.labelling import Text
 from heads.training.pair import Pair
 from heads.training.quality import (
     area_under_curve,
@@ -17,9 +18,10 @@ from heads.training.quality import (
     expected_calibration_error,
     reliability,
 )
-from heads.training.steps import Bar, in_runs
+from heads.training.reading import read_texts
+from heads.training.steps import Bar
 from heads.training.survival import Drafts, draft
-from heads.training.texts import continuations, end_tokens_of
+from heads.training.texts import end_tokens_of
 from heads.training.warper import Warper, uniform_numbers
 
 DRAFT_LENGTH: Final = 8
@@ -54,41 +56,53 @@ def judge_head(
 
     Returns:
         `ece` is of survival, by calibrated numbers where the head has a calibration, else by raw ones; `calibrated`
-        says which. `ece_token` is that of single tokens, `ece_raw` and `ece_token_raw` are by raw numbers.
+        says which. `ece_token` is that of single tokens, `ece_raw` and `ece_token_raw` are by raw numbers;
+        `with_confidence` is of single tokens by head and confidence together, None where that was not fitted.
     """
     end_tokens = end_tokens_of(pair.target, pair.tokenizer)
     head = head.to(pair.device)
     columns: list[list[torch.Tensor]] = []
     drafts: list[Drafts] = []
-    by_length = sorted(range(len(prompts)), key=lambda one: (len(prompts[one]), one))
-    with bar(len(prompts), "prompts") as told, torch.no_grad():
-        done = 0
-        for few in in_runs(by_length, batch_size):
-            said = continuations(
-                pair.target,
-                [prompts[one] for one in few],
-                uniform=torch.stack([uniform_numbers(seed, "text", one, max_new_tokens) for one in few]),
-                end_tokens=end_tokens,
-                warper=LAW,
-            )
-            texts = [
-                Text(prompt=one, start=len(prompts[one]), ids=torch.tensor(ids))
-                for one, ids in zip(few, said, strict=True)
-            ]
-            found, _ = text_examples(pair, texts, new_tokens=max_new_tokens, seed=seed, warper=LAW)
+    reading = read_texts(
+        pair,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        batch_size=batch_size,
+        warper=LAW,
+        bar=bar,
+    )
+    with torch.no_grad():
+        for texts, found, _ in reading:
             logit = head.logit(found.hidden).cpu()
-            columns.append([logit, found.acceptance, found.max_probability, found.entropy])
+            columns.append([logit, found.acceptance, found.confidence, found.entropy])
             drafts.append(_drafts(pair, head, texts, end_tokens=end_tokens, seed=seed))
-            done += len(few)
-            told(done)
-    logit, acceptance, largest, entropy = (torch.cat(column) for column in zip(*columns, strict=True))
+    logit, acceptance, confidence, entropy = (torch.cat(column) for column in zip(*columns, strict=True))
     return _report(head, logit, acceptance, Drafts.joined(drafts)) | {
+        "with_confidence": _together(head, logit, acceptance, confidence),
         "prompts": len(prompts),
         "temperature": LAW.temperature,
         "baselines": {
-            "max_probability": {"auc": area_under_curve(largest, acceptance)},
+            "max_probability": {"auc": area_under_curve(confidence, acceptance)},
             "entropy": {"auc": area_under_curve(-entropy, acceptance)},
         },
+    }
+
+
+def _together(
+    head: AcceptancePredictionHead,
+    logit: torch.Tensor,
+    acceptance: torch.Tensor,
+    confidence: torch.Tensor,
+) -> dict[str, float] | None:
+    """What head and confidence are worth together, where the head has an outlook for sampling."""
+    outlook = None if head.calibration is None else head.calibration.sampled
+    if outlook is None:
+        return None
+    numbers = torch.sigmoid(read_odds(outlook, logit, confidence))
+    return {
+        "auc": area_under_curve(numbers, acceptance),
+        "ece": expected_calibration_error(numbers, acceptance),
     }
 
 
@@ -105,7 +119,7 @@ def _report(
         "brier": brier_score(token, acceptance),
         "brier_raw": brier_score(raw, acceptance),
         "calibrated": head.calibration is not None,
-        "calibration": None if head.calibration is None else head.calibration.model_dump(),
+        "calibration": None if head.calibration is None else head.calibration.model_dump(exclude_none=True),
         "ece": expected_calibration_error(predicted, survival),
         "ece_token": expected_calibration_error(token, acceptance),
         "ece_raw": expected_calibration_error(drafts.predicted(None), survival),

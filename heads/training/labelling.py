@@ -4,13 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from heads.training.examples import Examples
 from heads.training.labels import acceptance_examples
-from heads.training.pair import Pair
 from heads.training.warper import Warper, uniform_numbers
+
+
+class TwoModels(Protocol):
+    """A source and a target that are loaded, of one tokenizer, on one device."""
+
+    @property
+    def source(self) -> PreTrainedModel:
+        """The smaller model."""
+        ...
+
+    @property
+    def target(self) -> PreTrainedModel:
+        """The model that accepts or rejects."""
+        ...
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The target's."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where both models are."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +48,7 @@ class Text:
 
 
 def text_examples(
-    pair: Pair,
+    pair: TwoModels,
     texts: Sequence[Text],
     *,
     new_tokens: int,

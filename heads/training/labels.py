@@ -22,6 +22,7 @@ from typing import Final, Literal
 import torch
 from transformers import PreTrainedModel
 
+from heads.confidence import confidence
 from heads.training.examples import Examples
 from heads.training.warper import Warper, drawn
 from registry.errors import ShapeError, UsageError
@@ -90,6 +91,7 @@ def acceptance_examples(
     before, at = slice(first, last), slice(first + 1, last + 1)
     q, p = (logits_at(model, text, before) for model in (source, target))
     shared = min(q.shape[-1], p.shape[-1])
+    own, best, best_of_target = _own(q[..., :shared]), *(rows[..., :shared].argmax(dim=-1) for rows in (q, p))
     q, p = warper.rows(q[..., :shared]), warper.rows(p[..., :shared])
     tokens = drawn(q, uniform[:, at])
     chosen = tokens[..., None]
@@ -103,9 +105,17 @@ def acceptance_examples(
     return Examples(
         hidden=hidden[counts],
         acceptance=acceptance[counts],
-        max_probability=q.amax(dim=-1)[counts],
-        entropy=-torch.special.xlogy(q, q).sum(dim=-1)[counts],
+        confidence=own[0][counts],
+        entropy=own[1][counts],
+        likeliest=(tokens == best)[counts],
+        agreed=(best == best_of_target)[counts],
     )
+
+
+def _own(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Confidence and entropy of rows at temperature 1, (..., vocab) -> (...) each."""
+    rows = logits.float().softmax(dim=-1)
+    return confidence(logits), -torch.special.xlogy(rows, rows).sum(dim=-1)
 
 
 @torch.no_grad()

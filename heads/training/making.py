@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import torch
-
-from heads.training.calibrating import fitted_calibration
+from heads.head import AcceptancePredictionHead
+from heads.training.calibrating import full_calibration
 from heads.training.features import Positions, bytes_of, read_examples
 from heads.training.holding import held
 from heads.training.learning import Trained, train_head
@@ -19,13 +18,16 @@ from heads.training.order import Order
 from heads.training.pair import Pair
 from heads.training.plan import Plan, entry_digest, prompts_digest
 from heads.training.quality import head_quality
+from heads.training.recalibrating import greedy_outlook
+from heads.training.room import megabytes, room_told
 from heads.training.splitting import held_out_of
-from heads.training.steps import Bar, Say, Steps, megabytes
+from heads.training.steps import Bar, Say, Steps
 from heads.training.storing import is_stored, store_head
 from registry.card import head_card
 from registry.editing.entering import enter_head, require_enterable
 from registry.files.calibrationfile import parse_calibration
 from registry.files.filenames import CALIBRATION, CARD, EVALUATION, TRAINER_STATE
+from registry.files.wholefile import put_whole
 from registry.records import Calibration, Head
 from registry.training import parse_trainer_state
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from registry.shelf import Shelf
 
 WORK: Final = ".work"
-FORMAT: Final = 1  # of what the steps leave: another is not taken up
+FORMAT: Final = 2  # of what the steps leave: another is not taken up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,7 @@ class HeadMaking:
             CheckpointError: a shard is not what was written; it is named.
             UsageError: the disk has no room, the head's folder holds another head, or another process is at work.
         """
-        with held(self.work):
+        with held(self.work), room_told(self.work, "What the training leaves"):
             return self._run()
 
     def _run(self) -> Outcome:
@@ -124,8 +126,8 @@ class HeadMaking:
         train, held_out = read_examples(self._features, self._held_out)
         training = self._order.training
         self._say(
-            f"Step 3 of 3: training on {len(train):,} positions, {len(held_out):,} of {len(self._held_out):,} prompts "
-            "held out."
+            f"Step 3 of 3: training on {len(train):,} positions; {len(held_out):,} more, of the prompts held out "
+            f"({len(self._held_out):,} of {len(self._prompts):,}), judge the head."
         )
         with self._bar(1000, "training") as told:
             trained = train_head(
@@ -134,7 +136,7 @@ class HeadMaking:
                 training=training,
                 work=self.work / "training",
                 features=self._features.digest(),
-                device=self._pair.device.type,
+                device=str(self._pair.device),
                 step=lambda done, total: told(1000 * done // max(total, 1)),
             )
         return trained, held_out
@@ -147,10 +149,7 @@ class HeadMaking:
             evaluation = head_quality(head, held_out, mismatch_weight=order.training.mismatch_weight)
             evaluation["on"] = f"the {len(self._held_out)} prompts held out, {order.labels} labels"
         if len(held_out) and order.calibrate:
-            logit = torch.cat([head.logit(part.hidden).detach() for part in held_out.batches(4096)])
-            head.calibration = fitted_calibration(
-                logit, held_out.acceptance, mismatch_weight=order.training.mismatch_weight
-            )
+            head.calibration = self._calibration(head, held_out)
         state = parse_trainer_state(trained.trainer_state, file=TRAINER_STATE)
         card = head_card(
             source=order.source,
@@ -169,6 +168,26 @@ class HeadMaking:
             more[EVALUATION] = (json.dumps(evaluation, indent=2) + "\n").encode()
         store_head(head, self.folder, trainer_state=trained.trainer_state, more=more, work=self.work)
         return True
+
+    def _calibration(self, head: AcceptancePredictionHead, held_out: Positions) -> Calibration:
+        """By the positions held out; for greedy decoding by greedy texts after the same prompts."""
+        order, weight = self._order, self._order.training.mismatch_weight
+        greedy = order.warper.temperature == 0
+        found = full_calibration(head, held_out, mismatch_weight=weight, greedy=greedy)
+        if greedy:
+            return found
+        outlook = greedy_outlook(
+            self._pair,
+            head,
+            [self._prompts[one] for one in self._held_out],
+            mismatch_weight=weight,
+            max_new_tokens=order.max_new_tokens,
+            seed=order.seed,
+            batch_size=order.batch_size,
+            bar=self._bar,
+        )
+        head.cpu()
+        return found if outlook is None else found.model_copy(update={"greedy": outlook})
 
     def _entered(self) -> Outcome:
         """The catalog's entry and the record, of what lies in the head's folder."""
@@ -213,10 +232,15 @@ class HeadMaking:
         most = len(self._prompts) * order.max_new_tokens
         size = bytes_of(most, self._pair.hidden_size, self._pair.feature_dtype)
         dropped = len(order.prompts) - len(self._prompts)
-        told = f"; {dropped:,} longer ones are left out" if dropped else ""
+        told = (
+            f"; {dropped:,} more {'is' if dropped == 1 else 'are'} too long and left out" if dropped else ""
+        )
+        alone = order.held_out > 0 and not self._held_out
+        judged = ". None can be held out: the head will be neither evaluated nor calibrated" if alone else ""
+        count = f"{len(self._prompts):,} prompt{'s' if len(self._prompts) != 1 else ''}"
         return (
-            f"{order.name}: {len(self._prompts):,} prompts{told}, {len(self._held_out):,} of them held out; features "
-            f"will take at most {megabytes(size)}."
+            f"{order.name}: {count}{told}, {len(self._held_out):,} of them held out; features will take at most "
+            f"{megabytes(size)}{judged}."
         )
 
     def _note_costs(self, seconds: dict[str, float]) -> None:
@@ -231,7 +255,7 @@ class HeadMaking:
                 **{key: round(value, 2) for key, value in seconds.items()},
             },
         }
-        (self.work / "costs.json").write_text(json.dumps(told, indent=2) + "\n")
+        put_whole((json.dumps(told, indent=2) + "\n").encode(), self.work / "costs.json")
 
     def _costs(self) -> dict[str, Any]:
         try:

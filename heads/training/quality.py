@@ -97,8 +97,7 @@ def head_quality(
     """
     parts = list(held_out.batches(4096))
     logit = torch.cat([head.logit(part.hidden) for part in parts])
-    largest = torch.cat([part.max_probability for part in parts])
-    entropy = torch.cat([part.entropy for part in parts])
+    confidence, entropy = held_out.labels["confidence"], held_out.labels["entropy"]
     acceptance = held_out.acceptance
     predicted = torch.sigmoid(logit)
     return {
@@ -114,7 +113,7 @@ def head_quality(
             _crosswise(logit, acceptance, mismatch_weight), acceptance
         ),
         "baselines": {
-            "max_probability": {"auc": area_under_curve(largest, acceptance)},
+            "max_probability": {"auc": area_under_curve(confidence, acceptance)},
             "entropy": {"auc": area_under_curve(-entropy, acceptance)},
         },
     }

@@ -1,4 +1,4 @@
-"""A head that was made on this machine, entered into a catalog file and its lock."""
+"""A head that was made or calibrated on this machine, entered into a catalog file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from registry.catalog import load_catalog
 from registry.editing.edits import edit_catalog
 from registry.editing.importplan import Origin, origin_of
 from registry.errors import UsageError
+from registry.reading.fields import PATH
 from registry.recording import record_catalog, write_recording
 from registry.records import Calibration, Head
 
@@ -24,12 +25,22 @@ def require_enterable(file: Path, root: Path) -> None:
     """Ask before anything is trained whether a catalog file could name heads below `root`.
 
     Raises:
-        UsageError: `root` does not lie below the folder of `file`.
+        UsageError: `root` does not lie below the folder of `file`, or cannot be made; nothing was made.
         CatalogError: `file`, or a catalog below it, cannot be used.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    _origin(file, root)
+    base = file.absolute().parent
+    written = os.path.relpath(root.absolute(), base).replace(os.sep, "/")
+    if not PATH.accepts(written) or not PATH.accepts(_led_to(root, base)):
+        raise UsageError(
+            f"{ascii(str(root))[1:-1][:200]} does not lie below {base}, where the catalog's own paths start, or no "
+            f"catalog can name it: expected {PATH.expected}. Give another --out, or a --file above it."
+        )
     load_catalog(file if file.exists() else ())
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{root} cannot be made: {error.strerror}. Give another --out.") from error
+    _origin(file, root)
 
 
 def enter_head(
@@ -62,7 +73,7 @@ def enter_head(
     head = Head.model_construct(source=source, target=target, run=run, from_=SOURCE_NAME)
     told = {"training": dict(training)} if training else {}
     if calibration is not None:
-        told["calibration"] = calibration.model_dump()
+        told["calibration"] = calibration.model_dump(exclude_none=True)
 
     def change(draft: Draft) -> None:
         known = load_catalog(file if file.exists() else ())
@@ -84,8 +95,38 @@ def enter_head(
     return next(one for one in catalog.heads if one.name == head.name)
 
 
+def enter_calibration(file: Path, head: Head, calibration: Calibration) -> None:
+    """Give a head a calibration in a catalog file, whose entry lies over that of the catalogs below.
+
+    The head's files and their record stay what they are.
+
+    Args:
+        file: The catalog; begun where there is none.
+        head: As the catalogs know it.
+        calibration: What was fitted.
+
+    Raises:
+        UsageError: the file cannot be edited.
+        CatalogError: it, or a catalog below it, cannot be used.
+    """
+    entry = head.model_dump(by_alias=True, exclude_none=True)
+    entry["calibration"] = calibration.model_dump(exclude_none=True)
+
+    def change(draft: Draft) -> None:
+        if head.name in draft.head_names():
+            draft.remove_head(head.name)
+        draft.add_heads([entry])
+
+    edit_catalog(file, change, create=True)
+
+
 def _origin(file: Path, root: Path) -> Origin:
-    return origin_of(str(root), revision=None, base=file.absolute().parent)
+    return origin_of(str(root.absolute()), revision=None, base=file.absolute().parent)
+
+
+def _led_to(root: Path, base: Path) -> str:
+    """Where links lead, as a catalog there would name it."""
+    return os.path.relpath(os.path.realpath(root), os.path.realpath(base)).replace(os.sep, "/")
 
 
 def _source_of(origin: Origin, file: Path, known: Mapping[str, Any], own: tuple[str, ...]) -> str:

@@ -176,12 +176,27 @@ TRAINING = Table(
         "best_step": Field(kind=_STEP, about="Step of the best evaluation."),
     },
 )
+OUTLOOK = Table(
+    name="outlook",
+    about="What is made of a head's logit and the model's confidence together, for one way to draw.",
+    fields={
+        "head": Field(kind=_NUMBER, about="Factor on the logit, of a token that was read.", required=True),
+        "confidence": Field(kind=_NUMBER, about="Factor on the confidence it was drawn with.", required=True),
+        "bias": Field(kind=_NUMBER, about="Added to both.", required=True),
+        "next_confidence": Field(
+            kind=_NUMBER, about="Factor on the confidence, of a token just drawn.", required=True
+        ),
+        "next_bias": Field(kind=_NUMBER, about="Added to that.", required=True),
+    },
+)
 CALIBRATION = Table(
     name="calibration",
-    about="Scale and bias on the logit of acceptance, fitted on held-out prompts.",
+    about="What makes a head's numbers probabilities, fitted on held-out prompts.",
     fields={
         "scale": Field(kind=_NUMBER, about="Factor on the logit.", required=True),
         "bias": Field(kind=_NUMBER, about="Added to the scaled logit.", required=True),
+        "greedy": Field(kind=OUTLOOK, about="With the model's confidence, at temperature 0."),
+        "sampled": Field(kind=OUTLOOK, about="With the model's confidence, above temperature 0."),
     },
 )
 HEAD = Table(

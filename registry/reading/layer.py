@@ -12,7 +12,16 @@ from registry.reading.fields import HEAD, SECTIONS, VERSION
 from registry.reading.references import KnownNames
 from registry.reading.scalars import plain_value
 from registry.reading.yaml_nodes import BrokenNode, ListNode, MapNode, Node, ScalarNode, read_yaml
-from registry.records import Calibration, Catalog, Head, Model, Source, TokenizerFamily, TrainingSummary
+from registry.records import (
+    Calibration,
+    Catalog,
+    Head,
+    Model,
+    Outlook,
+    Source,
+    TokenizerFamily,
+    TrainingSummary,
+)
 
 _TOP_KEYS: Final = ("version", *SECTIONS, "heads")
 
@@ -133,9 +142,14 @@ class Layer:
         if "training" in values:
             values["training"] = TrainingSummary(**values["training"])
         if "calibration" in values:
-            values["calibration"] = Calibration(**values["calibration"])
+            values["calibration"] = _calibration(values["calibration"])
         _tidy_path(values)
         return Head.model_construct(**values)
+
+
+def _calibration(values: dict[str, Any]) -> Calibration:
+    known = {way: Outlook(**values.pop(way)) for way in ("greedy", "sampled") if way in values}
+    return Calibration(**values, greedy=known.get("greedy"), sampled=known.get("sampled"))
 
 
 def _tidy_path(values: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from registry.reading.fields import (
     HEAD,
     LARGEST_INT,
     MODEL,
+    OUTLOOK,
     SECTIONS,
     SOURCE,
     TOKENIZER,
@@ -47,7 +48,8 @@ def catalog_json_schema() -> dict[str, Any]:
         "required": ["version"],
         "properties": properties,
         "definitions": {
-            table.name: _json_kind(table) for table in (SOURCE, TOKENIZER, MODEL, HEAD, TRAINING, CALIBRATION)
+            table.name: _json_kind(table)
+            for table in (SOURCE, TOKENIZER, MODEL, HEAD, TRAINING, CALIBRATION, OUTLOOK)
         },
     }
 

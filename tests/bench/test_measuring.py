@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from heads import Cascade
 from heads.bench.benchmark import MOST_DRAFTED
-from heads.bench.confidence import Confidence
 from heads.bench.drawing import draw
 from heads.bench.measuring import Journal, measure
 from heads.bench.report import report_of
@@ -80,19 +78,19 @@ def test_all_of_them_say_the_same_and_tell_what_they_did(systems: list[System], 
     assert picture.read_text().lstrip().startswith("<?xml")
 
 
-def test_confidence_is_the_largest_probability(systems: list[System]) -> None:
+def test_confidence_asks_no_head(systems: list[System]) -> None:
     """
-    What advises there is the drafting model's own next row, of the very hidden state that a head would read.
+    What advises there is the drafting model's own row: the same lengths whatever the chain's heads say.
     """
     system = next(one for one in systems if one.mode == "two:confidence")
     assert isinstance(system, CascadeSystem)
-    draft = system.cascade.models[0]
-    with torch.inference_mode():
-        shown = draft(input_ids=torch.tensor([PROMPTS[0]]), output_hidden_states=True)
+    headless = replace(system, cascade=system.cascade.part([0, 1], [None]))
+    sampling = Sampling(max_new_tokens=24)
 
-    found = Confidence(draft).acceptance(shown.hidden_states[-1][0])
+    runs = [one.run(PROMPTS[0], sampling, seed=0) for one in (system, headless)]
 
-    assert torch.allclose(found, shown.logits[0].softmax(dim=-1).amax(dim=-1), atol=1e-6)
+    assert [run.levels[0].proposed_at for run in runs] == [runs[0].levels[0].proposed_at] * 2
+    assert len(runs[0].levels[0].proposed_at) > 1
 
 
 def test_systems_take_turns(systems: list[System]) -> None:

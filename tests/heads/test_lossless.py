@@ -4,32 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
 from heads import AcceptancePredictionHead, sampling
+from heads.confidence import BY_CONFIDENCE
 from heads.edge import Edge
 from heads.rounds import Round, Rounds
 from heads.sampling import Acceptance, Greedy, Randomness, Rule, Warped, accept
+from registry.records import Outlook
 from tests.heads.toys import HIDDEN, cascade_law, distance, table_levels, target_law
 
 SHOWS = 0.01  # measured on these tables: 0.03 (unwarped q) to 0.46 (shifted rows)
 
 
-def edges_of(count: int, *, heads: bool, max_draft: int = 2) -> list[Edge]:
-    """One edge per neighbouring pair of `count` models, with real heads or none."""
+Advice = Literal["fixed", "heads", "outlook", "confidence"]
+ADVICE = get_args(Advice)
+# such that on these tables it stops some drafts and not others
+OUTLOOK = Outlook(head=0.7, confidence=0.8, bias=0.9, next_confidence=1.1, next_bias=0.6)
+
+
+def edges_of(count: int, advice: Advice, *, max_draft: int = 2) -> list[Edge]:
+    """One edge per neighbouring pair of `count` models, advised by a real head, by confidence, both or nobody."""
     found = []
     for index in range(count - 1):
         torch.manual_seed(index)
-        head = AcceptancePredictionHead({"hidden_size": HIDDEN, "num_layers": 2}).eval() if heads else None
-        found.append(Edge(head=head, min_draft=1, max_draft=max_draft, threshold=0.5 if heads else 1.0))
+        head = AcceptancePredictionHead({"hidden_size": HIDDEN, "num_layers": 2}).eval()
+        found.append(
+            Edge(
+                head=head if advice in {"heads", "outlook"} else None,
+                min_draft=1,
+                max_draft=max_draft,
+                threshold=1.0 if advice == "fixed" else 0.5,
+                outlook={"outlook": OUTLOOK, "confidence": BY_CONFIDENCE}.get(advice),
+            )
+        )
     return found
 
 
-@pytest.mark.parametrize("heads", [False, True], ids=["fixed", "heads"])
+@pytest.mark.parametrize("advice", ADVICE)
 @pytest.mark.parametrize("end_tokens", [frozenset[int](), frozenset({1})], ids=["endless", "end"])
 @pytest.mark.parametrize(
     ("count", "vocab_size", "budget", "top_k", "temperature"),
@@ -49,7 +65,7 @@ def test_law_is_the_targets(
     top_k: int,
     temperature: float,
     end_tokens: frozenset[int],
-    heads: bool,
+    advice: Advice,
 ) -> None:
     """
     Over every choice that can be made, N levels give each text the very probability the target gives it.
@@ -62,7 +78,7 @@ def test_law_is_the_targets(
         "temperature": temperature,
     }
 
-    found = cascade_law(levels, edges_of(count, heads=heads), **options)
+    found = cascade_law(levels, edges_of(count, advice), **options)
 
     assert distance(found, target_law(levels[-1], **options)) < 1e-12
 
@@ -100,32 +116,33 @@ class Ahead(Rounds):
         super().__init__(**given, ahead=True)
 
 
-@pytest.mark.parametrize("heads", [False, True], ids=["fixed", "heads"])
+@pytest.mark.parametrize("advice", ADVICE)
 @pytest.mark.parametrize("end_tokens", [frozenset[int](), frozenset({1})], ids=["endless", "end"])
 @pytest.mark.parametrize(("count", "budget"), [(2, 4), (3, 3), (4, 3)])
 def test_drafting_ahead_of_the_host_leaves_the_law_alone(
-    count: int, budget: int, end_tokens: frozenset[int], heads: bool
+    count: int, budget: int, end_tokens: frozenset[int], advice: Advice
 ) -> None:
     """
     What was drawn past the point where drafting should have stopped decides nothing.
     """
     levels = table_levels(count, vocab_size=2, seed=count)
-    edges = edges_of(count, heads=heads, max_draft=3)
+    edges = edges_of(count, advice, max_draft=3)
 
     found = cascade_law(levels, edges, budget=budget, end_tokens=end_tokens, kind=Ahead)
 
     assert distance(found, target_law(levels[-1], budget=budget, end_tokens=end_tokens)) < 1e-12
 
 
+@pytest.mark.parametrize("advice", ADVICE[1:])
 @pytest.mark.parametrize("threshold", [0.2, 0.5, 0.8, 1.0])
-def test_drafting_ahead_proposes_what_waiting_would(threshold: float) -> None:
+def test_drafting_ahead_proposes_what_waiting_would(threshold: float, advice: Advice) -> None:
     """
     Greedy, the same text, by as many proposals and acceptances at each place: the same stops, found without waiting.
     """
     told = []
     for kind in (Rounds, Ahead):
         levels = table_levels(3, vocab_size=3, seed=11)
-        edges = [replace(edge, threshold=threshold, max_draft=4) for edge in edges_of(3, heads=True)]
+        edges = [replace(edge, threshold=threshold, max_draft=4) for edge in edges_of(3, advice)]
         rounds = kind(
             levels=levels,
             edges=edges,
@@ -151,7 +168,7 @@ def test_greedy_law_is_one_text() -> None:
         logits = levels[-1].logits((0, *text))
         text = (*text, logits.index(max(logits)))
 
-    assert cascade_law(levels, edges_of(3, heads=False), budget=6, temperature=0.0) == {text: 1.0}
+    assert cascade_law(levels, edges_of(3, "fixed"), budget=6, temperature=0.0) == {text: 1.0}
 
 
 class ShiftedRows(Rounds):
@@ -184,7 +201,7 @@ class Remembering(Rounds):
 
     def _verify(self, index: int, start: int, budget: int) -> Round:
         found = super()._verify(index, start, budget)
-        return Round(rows=self.handed_up(found.rows), survival=found.survival)
+        return replace(found, rows=self.handed_up(found.rows))
 
     def handed_up(self, rows: Tensor) -> Tensor:
         return rows
@@ -262,7 +279,7 @@ def test_a_fault_in_the_rounds_shows(
     levels = table_levels(count, vocab_size=3, seed=3, likeness=0.3)
     options: dict[str, Any] = {"budget": 3, "top_k": top_k}
 
-    found = cascade_law(levels, edges_of(count, heads=False), kind=kind, rule=rule, **options)
+    found = cascade_law(levels, edges_of(count, "fixed"), kind=kind, rule=rule, **options)
 
     assert distance(found, target_law(levels[-1], **options)) > SHOWS
 
@@ -274,7 +291,7 @@ def test_a_residual_taken_from_p_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "residual", lambda p, _q: p)
     levels = table_levels(2, vocab_size=3, seed=3, likeness=0.3)
 
-    found = cascade_law(levels, edges_of(2, heads=False), budget=3)
+    found = cascade_law(levels, edges_of(2, "fixed"), budget=3)
 
     assert distance(found, target_law(levels[-1], budget=3)) > SHOWS
 
@@ -285,6 +302,6 @@ def test_an_unlooked_at_stop_is_no_withdrawal() -> None:
     """
     levels = table_levels(2, vocab_size=3, seed=1, likeness=0.5)
 
-    found = cascade_law(levels, edges_of(2, heads=True, max_draft=3), budget=3)
+    found = cascade_law(levels, edges_of(2, "heads", max_draft=3), budget=3)
 
     assert distance(found, target_law(levels[-1], budget=3)) < 1e-12

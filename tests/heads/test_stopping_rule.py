@@ -12,13 +12,16 @@ from torch import Tensor
 
 from heads import AcceptancePredictionHead
 from heads.cascade import decode
+from heads.confidence import BY_CONFIDENCE
 from heads.edge import Edge
 from heads.rounds import Round, Rounds
 from heads.sampling import Seeded, Warped
 from heads.stopping import Ending
+from registry.records import Outlook
 from tests.heads.toys import HIDDEN, PROMPT, TableLevel, table_levels
 
 VOCAB = 5
+OUTLOOK = Outlook(head=0.9, confidence=0.5, bias=0.6, next_confidence=0.4, next_bias=1.5)
 
 
 def constant_head(acceptance: float) -> AcceptancePredictionHead:
@@ -99,19 +102,44 @@ def length_by_the_book(drafted: Drafted, edge: Edge, level: TableLevel, end_toke
     """Where the rule stops this proposal, read from the rule's own words.
 
     After the step that fed y_1 .. y_(n-1) and drew y_n, the survival is the product of the head's numbers for
-    y_1 .. y_(n-1), all of this proposal's own tokens; the text before it counts as 1.
+    y_1 .. y_(n-1), all of this proposal's own tokens; the text before it counts as 1. With an outlook each of them is
+    the outlook's, by head and row, and that of y_n by its row counts, too.
     """
     for length in drafted.ends:
         survival = 1.0
         for fed in range(1, length):
-            hidden = torch.tensor(level.hidden((*drafted.before, *drafted.tokens[:fed])))
-            assert isinstance(edge.head, AcceptancePredictionHead)
-            survival *= float(torch.softmax(edge.head(hidden).detach(), dim=-1)[1])
+            survival *= foreseen(edge, level, (*drafted.before, *drafted.tokens[:fed]))
+        if edge.outlook is not None:
+            odds = log_odds(level, (*drafted.before, *drafted.tokens[: length - 1]))
+            survival *= sigmoid(edge.outlook.next_confidence * odds + edge.outlook.next_bias)
         enough = length >= edge.min_draft and 1 - survival > edge.threshold
         full = length >= min(edge.max_draft, drafted.budget)
         if enough or full or drafted.tokens[length - 1] in end_tokens:
             return length
     raise AssertionError("it stopped before the rule does")
+
+
+def foreseen(edge: Edge, level: TableLevel, text: tuple[int, ...]) -> float:
+    """How likely the last token of a text is kept, once it was read."""
+    logit = 0.0
+    if edge.head is not None:
+        assert isinstance(edge.head, AcceptancePredictionHead)
+        rejected, accepted = edge.head(torch.tensor(level.hidden(text))).tolist()
+        logit = accepted - rejected
+    if edge.outlook is None:
+        return sigmoid(logit)
+    odds = log_odds(level, text[:-1])
+    return sigmoid(edge.outlook.head * logit + edge.outlook.confidence * odds + edge.outlook.bias)
+
+
+def log_odds(level: TableLevel, text: tuple[int, ...]) -> float:
+    """Of the largest probability of the row after a text."""
+    weights = [math.exp(logit) for logit in level.logits(text)]
+    return math.log(max(weights) / (sum(weights) - max(weights)))
+
+
+def sigmoid(odds: float) -> float:
+    return 1 / (1 + math.exp(-odds))
 
 
 @pytest.mark.parametrize(
@@ -145,13 +173,23 @@ def test_a_head_of_four_in_five(options: dict[str, float], length: int) -> None:
 @pytest.mark.parametrize("count", [2, 3, 4])
 @pytest.mark.parametrize("threshold", [0.2, 0.45, 0.7])
 @pytest.mark.parametrize("end_tokens", [frozenset[int](), frozenset({4})], ids=["endless", "end"])
-def test_lengths_are_by_the_book(count: int, threshold: float, end_tokens: frozenset[int]) -> None:
+@pytest.mark.parametrize("advice", ["heads", "outlook", "confidence"])
+def test_lengths_are_by_the_book(
+    count: int, threshold: float, end_tokens: frozenset[int], advice: str
+) -> None:
     """
     Every proposal of every level stops where the rule, read slowly, stops it.
     """
+    outlook = {"outlook": OUTLOOK, "confidence": BY_CONFIDENCE}.get(advice)
     levels = table_levels(count, vocab_size=VOCAB, seed=count, likeness=0.8)
     edges = [
-        Edge(head=varied_head(index), min_draft=1 + index % 2, max_draft=6, threshold=threshold)
+        Edge(
+            head=None if advice == "confidence" else varied_head(index),
+            min_draft=1 + index % 2,
+            max_draft=6,
+            threshold=threshold,
+            outlook=outlook,
+        )
         for index in range(count - 1)
     ]
 

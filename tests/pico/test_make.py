@@ -42,7 +42,7 @@ SMALL = replace(
     judge_windows=4,
     prompt_tokens=16,
     new_tokens=16,
-    samples=4,
+    samples=32,
 )
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.card import addressed, head_card, metadata, repository_card
-from registry.records import Calibration, Head, Model
+from registry.records import Calibration, Head, Model, Outlook
 from registry.training import LogRow, TrainingRecord
 
 TEXTS = st.text(min_size=1) | st.sampled_from(
@@ -150,7 +150,9 @@ def test_what_is_known_is_told() -> None:
     )
     evaluation = {"auc": 0.70312, "positions": 48000, "baselines": {"entropy": {"auc": 0.61}}, "odd": True}
 
-    text = card(training=training, evaluation=evaluation, calibration=Calibration(scale=1.5, bias=1.75))
+    outlook = Outlook(head=0.25, confidence=1.5, bias=2.0, next_confidence=1.25, next_bias=2.5)
+    calibration = Calibration(scale=1.5, bias=1.75, greedy=outlook)
+    text = card(training=training, evaluation=evaluation, calibration=calibration)
 
     assert "| steps | 1,200 |" in text
     assert "| loss, last row of the log | 0.5123 |" in text
@@ -160,6 +162,9 @@ def test_what_is_known_is_told() -> None:
     assert "| AUC of the source's entropy, without a head | 0.61 |" in text
     assert "| `odd` | yes |" in text
     assert "scale 1.5, bias 1.75" in text
+    assert "greedy: sigmoid(0.25 * logit + 1.5 * c + 2)" in text
+    assert "sigmoid(1.25 * c + 2.5)" in text
+    assert "sampled:" not in text
     assert "[`little`](https://huggingface.co/org/Little-1B)" in text
 
 

@@ -9,8 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heads.training.calibrating import calibrated, fitted_calibration
+from heads import AcceptancePredictionHead
+from heads.edge import Edge
+from heads.training.calibrating import calibrated, fitted_calibration, full_calibration
+from heads.training.features import Positions
 from heads.training.quality import expected_calibration_error
+from registry.records import Outlook
+from tests.training.made import examples_of
 
 
 @given(st.floats(0.4, 2.5), st.floats(-2.0, 2.0), st.floats(1.0, 12.0))
@@ -50,3 +55,69 @@ def test_labels_that_are_all_one_keep_the_fit_finite() -> None:
 
     assert math.isfinite(found.scale)
     assert math.log(6) < found.bias < 100
+
+
+def told(count: int, *, greedy: bool) -> tuple[AcceptancePredictionHead, Positions, Outlook]:
+    """A head that says the first hidden value, and positions whose labels follow this outlook."""
+    torch.manual_seed(5)
+    head = AcceptancePredictionHead({"hidden_size": 4, "num_layers": 0}).eval()
+    with torch.no_grad():
+        head.output.weight.zero_()
+        head.output.weight[1, 0] = 1.0
+        head.output.bias.zero_()
+    outlook = Outlook(head=0.6, confidence=0.8, bias=0.4, next_confidence=0.8, next_bias=0.4)
+    hidden, confidence = torch.randn(count, 4), 2 * torch.randn(count)
+    if greedy:
+        hidden[:, 0] = 0  # then nothing but confidence tells of what was just drawn
+        outlook = outlook.model_copy(update={"head": 0.0})
+    logit = outlook.head * hidden[:, 0] + outlook.confidence * confidence + outlook.bias
+    kept = torch.sigmoid(logit)
+    likeliest = torch.rand(count) < 0.5
+    agreed = torch.rand(count) < kept
+    examples = examples_of(hidden, kept, confidence=confidence, likeliest=likeliest, agreed=agreed)
+    return head, Positions.of(examples), outlook
+
+
+def test_an_outlook_is_found_again() -> None:
+    """
+    Labels made by known weights of head and confidence give these weights.
+    """
+    head, positions, outlook = told(20_000, greedy=False)
+
+    found = full_calibration(head, positions, mismatch_weight=1.0, greedy=False)
+
+    assert found.sampled is not None
+    for name in ("head", "confidence", "bias"):
+        assert getattr(found.sampled, name) == pytest.approx(getattr(outlook, name), abs=0.02)
+    assert found.outlook(greedy=False) == found.sampled
+
+
+def test_one_text_tells_of_greedy_decoding_too() -> None:
+    """
+    The greedy outlook is that of the tokens which greedy decoding would draw, and of whether it would keep them.
+    """
+    head, positions, outlook = told(40_000, greedy=True)
+
+    found = full_calibration(head, positions, mismatch_weight=1.0, greedy=True)
+
+    assert found.sampled is None, "a greedy text tells nothing of sampling"
+    assert found.outlook(greedy=True) is not None
+    greedy = found.outlook(greedy=True)
+    assert greedy is not None
+    for name in ("confidence", "bias", "next_confidence", "next_bias"):
+        assert getattr(greedy, name) == pytest.approx(getattr(outlook, name), abs=0.06)
+
+
+def test_a_head_that_tells_nothing_more_is_not_asked() -> None:
+    """
+    Where confidence alone says as much, the head gets no weight, and the edge has no question for it.
+    """
+    head, positions, _ = told(5_000, greedy=True)
+
+    greedy = full_calibration(head, positions, mismatch_weight=1.0, greedy=True).greedy
+
+    assert greedy is not None
+    assert greedy.head == 0.0
+    edge = Edge(head=head, min_draft=1, max_draft=4, threshold=0.5, outlook=greedy)
+    assert edge.asks
+    assert edge.logit(torch.zeros(1, 4)) is None

@@ -11,6 +11,7 @@ from heads.training.examples import Examples
 from heads.training.labels import acceptance_examples, branch_hidden, rows
 from heads.training.warper import Warper
 from registry.errors import ShapeError, UsageError
+from tests.training.made import examples_of
 
 
 def tiny(seed: int, vocab: int = 11) -> LlamaForCausalLM:
@@ -68,6 +69,30 @@ def test_a_drawn_token_is_read_after_the_clean_text_before_it(
         assert torch.allclose(branches[:, place], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
+def test_what_needs_no_head_is_of_the_models_own_rows(
+    pair: tuple[LlamaForCausalLM, LlamaForCausalLM], temperature: float
+) -> None:
+    """
+    Confidence and entropy are those of temperature 1, and the greedy token is marked, however tokens are drawn.
+    """
+    found = acceptance_examples(
+        *pair, TEXT, labelled=EVERYWHERE, uniform=numbers(3), warper=Warper(temperature=temperature)
+    )
+
+    q, p = (rows(model, TEXT)[:, :-1].exp().flatten(0, 1) for model in pair)
+    torch.testing.assert_close(torch.sigmoid(found.confidence), q.amax(dim=-1))
+    torch.testing.assert_close(found.entropy, -(q * q.log()).sum(dim=-1))
+    assert torch.equal(found.agreed, q.argmax(dim=-1) == p.argmax(dim=-1))
+    if temperature == 0:
+        assert bool(found.likeliest.all())
+        assert torch.equal(found.acceptance.bool(), found.agreed)
+    else:
+        drawn = q ** (1 / temperature)
+        likely = (drawn.amax(dim=-1) / drawn.sum(dim=-1)).mean()
+        assert float(found.likeliest.float().mean()) == pytest.approx(float(likely), abs=0.25)
+
+
 def test_only_labelled_positions_give_examples(pair: tuple[LlamaForCausalLM, LlamaForCausalLM]) -> None:
     """
     A prompt carries no label, and neither does the first token of all.
@@ -106,12 +131,7 @@ def test_examples_join_in_order() -> None:
     """
     Parts are put one after the other.
     """
-    part = Examples(
-        hidden=torch.zeros(2, 3),
-        acceptance=torch.tensor([0.1, 0.2]),
-        max_probability=torch.ones(2),
-        entropy=torch.ones(2),
-    )
+    part = examples_of(torch.zeros(2, 3), torch.tensor([0.1, 0.2]))
 
     assert Examples.joined([part, part]).acceptance.tolist() == pytest.approx([0.1, 0.2, 0.1, 0.2])
 

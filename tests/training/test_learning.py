@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from heads.head import AcceptancePredictionHead
-from heads.training.examples import Examples
 from heads.training.features import Positions
 from heads.training.learning import HeadTraining, Trained, train_head
 from heads.training.quality import area_under_curve
 from heads.training.storing import store_head
 from registry.errors import UsageError
 from registry.training import parse_trainer_state
+from tests.training.made import examples_of
 
 
 def learnable(count: int, seed: int) -> Positions:
@@ -28,9 +28,7 @@ def learnable(count: int, seed: int) -> Positions:
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(count, 8, generator=generator)
     acceptance = torch.sigmoid(2 * hidden[:, 0] - hidden[:, 1] + 1)
-    return Positions.of(
-        Examples(hidden=hidden, acceptance=acceptance, max_probability=acceptance, entropy=-acceptance)
-    )
+    return Positions.of(examples_of(hidden, acceptance, confidence=acceptance, entropy=-acceptance))
 
 
 TRAINING = HeadTraining(batch_size=100, epochs=4, learning_rate=1e-2)
@@ -63,12 +61,7 @@ def test_a_step_of_the_trainer_equals_a_worked_example() -> None:
     The first step warms up at a rate of 0; the second is AdamW's on the published loss, by hand to 1e-6.
     """
     hidden, rate = torch.tensor([[0.5, -2.0]]), 1e-2
-    one = Examples(
-        hidden=hidden,
-        acceptance=torch.tensor([0.4]),
-        max_probability=torch.ones(1),
-        entropy=torch.zeros(1),
-    )
+    one = examples_of(hidden, torch.tensor([0.4]))
     training = HeadTraining(batch_size=1, epochs=2, learning_rate=rate, num_layers=0, seed=3)
 
     trained = train_head(Positions.of(one), None, training=training).head

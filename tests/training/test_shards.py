@@ -21,7 +21,8 @@ from registry.errors import CheckpointError, UsageError
 def examples(count: int, seed: int, dtype: torch.dtype = torch.float32) -> Examples:
     generator = torch.Generator().manual_seed(seed)
     hidden, rest = torch.randn(count, 6, generator=generator), torch.rand(3, count, generator=generator)
-    return Examples(hidden=hidden.to(dtype), acceptance=rest[0], max_probability=rest[1], entropy=rest[2])
+    marks = {"likeliest": rest[1] > 0.5, "agreed": rest[2] > 0.5}
+    return Examples(hidden=hidden.to(dtype), acceptance=rest[0], confidence=rest[1], entropy=rest[2], **marks)
 
 
 @pytest.fixture
