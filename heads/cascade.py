@@ -16,7 +16,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from heads.anatomy import require_eval
 from heads.confidence import BY_CONFIDENCE
 from heads.configured import options_of
-from heads.edge import AcceptanceHead, Edge, Tally
+from heads.edge import AcceptanceHead, Edge, Tally, outlook_of
 from heads.endtokens import end_tokens_of
 from heads.engines.captured import CapturedLevel
 from heads.engines.choice import Engine, head_for, level_for, read_engine
@@ -41,7 +41,6 @@ from heads.settings import (
 from heads.stopping import Ending, FinishReason
 from heads.streaming import Stream, Streamer
 from registry.errors import GenerationError, IncompatibleError
-from registry.records import Outlook
 
 DEFAULTS: Final[dict[str, Any]] = {
     "max_new_tokens": 64,
@@ -314,7 +313,9 @@ class Cascade:
                 max_draft=most,
                 threshold=threshold,
                 heuristic=settings.heuristic,
-                outlook=BY_CONFIDENCE if settings.confident else _outlook(head, settings),
+                outlook=BY_CONFIDENCE
+                if settings.confident
+                else outlook_of(head, greedy=settings.temperature == 0),
             )
             for head, least, most, threshold in zip(
                 self._advisers, settings.min_draft, settings.max_draft, settings.threshold, strict=True
@@ -354,13 +355,6 @@ def _advisers(
     heads: Sequence[AcceptancePredictionHead | None], engines: Sequence[Engine]
 ) -> list[AcceptanceHead | None]:
     return [head_for(head, engine) for head, engine in zip(heads, engines, strict=False)]
-
-
-def _outlook(head: AcceptanceHead | None, settings: Settings) -> Outlook | None:
-    """What is to be made of a head's logit and the model's confidence, where that was fitted for this way to draw."""
-    if head is None or head.calibration is None:
-        return None
-    return head.calibration.outlook(greedy=settings.temperature == 0)
 
 
 def _waits(model: PreTrainedModel) -> bool:

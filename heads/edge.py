@@ -29,6 +29,13 @@ class AcceptanceHead(Protocol):
         ...
 
 
+def outlook_of(head: AcceptanceHead | None, *, greedy: bool) -> Outlook | None:
+    """What is to be made of a head's logit and the model's confidence, where that was fitted for this way to draw."""
+    if head is None or head.calibration is None:
+        return None
+    return head.calibration.outlook(greedy=greedy)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Edge:
     """How one level drafts for the next: at least min_draft tokens, at most max_draft.

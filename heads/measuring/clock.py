@@ -16,7 +16,7 @@ from heads.edge import AcceptanceHead
 from heads.engines.captured import CapturedLevel
 from heads.engines.choice import head_for, level_for
 from heads.measuring.chains import chain_seconds
-from heads.measuring.edges import LENGTH, head_seconds, verify_seconds
+from heads.measuring.edges import LENGTH, question_seconds, verify_seconds
 from heads.measuring.effort import Effort
 from heads.measuring.forwards import (
     SHORT,
@@ -48,7 +48,7 @@ class _Edge:
 
     adviser: AcceptanceHead | None
     verify: list[dict[str, float]] = field(default_factory=list)
-    head: list[float] = field(default_factory=list)
+    questions: list[dict[str, float]] = field(default_factory=list)
 
 
 class Clock:
@@ -108,7 +108,7 @@ class Clock:
             source=self._cascade.names[places[0]],
             target=self._cascade.names[places[1]],
             head_name=self._heads[places][0] if places in self._heads else None,
-            head=median(edge.head) if edge.head else 0.0,
+            questions=middle_seconds(edge.questions) if edge.questions else {},
             verify=middle_seconds(edge.verify),
         )
 
@@ -197,4 +197,4 @@ class Clock:
         times = [self._models[place].passes[-1][place == self._top] for place in places]
         edge.verify.append(verify_seconds(cascade, places, self._prompt, times=times, effort=self._effort))
         if edge.adviser is not None:
-            edge.head.append(head_seconds(edge.adviser, cascade.models[places[0]], self._effort))
+            edge.questions.append(question_seconds(edge.adviser, cascade, places[0], self._effort))

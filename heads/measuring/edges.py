@@ -9,16 +9,18 @@ times of forwards do not explain; it is not what a clock in the forwards would l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import median
 from typing import Any, Final
 
 import torch
-from transformers import PreTrainedModel
+from torch import Tensor
 
 from heads.anatomy import hidden_size
 from heads.bench.timing import median_seconds
 from heads.cascade import Cascade
-from heads.edge import AcceptanceHead
+from heads.confidence import confidence
+from heads.edge import AcceptanceHead, Edge, outlook_of
 from heads.generation import Generation
 from heads.measuring.effort import Effort
 from heads.measuring.forwards import WAYS, decoding_seconds
@@ -111,7 +113,34 @@ def verdict_seconds(cascade: Cascade, way: str, effort: Effort) -> float:
 
 
 @torch.inference_mode()
-def head_seconds(adviser: AcceptanceHead, model: PreTrainedModel, effort: Effort) -> float:
-    """One answer about one token of a model, of the dtype and on the device that decoding asks with."""
+def question_seconds(
+    adviser: AcceptanceHead, cascade: Cascade, place: int, effort: Effort
+) -> dict[str, float]:
+    """What it takes to be told of one token of a model whether to draft on, by 'greedy' and 'sampled'.
+
+    Asked of the head, of the model's confidence, or of both, as decoding does, in the model's dtype and on its device.
+    """
+    model = cascade.models[place]
     hidden = torch.zeros(1, hidden_size(model), dtype=model.dtype, device=model.device)
-    return median_seconds(lambda: adviser.acceptance(hidden), model.device, repeats=effort.head)
+    logits = torch.zeros(1, cascade.vocab_size, dtype=model.dtype, device=model.device)
+    found = {}
+    for way in WAYS:
+        outlook = outlook_of(adviser, greedy=way == "greedy")
+        edge = Edge(head=adviser, min_draft=1, max_draft=1, threshold=0.0, outlook=outlook)
+        found[way] = median_seconds(partial(_asked, edge, hidden, logits), model.device, repeats=effort.head)
+    return found
+
+
+def _asked(edge: Edge, hidden: Tensor, logits: Tensor) -> None:
+    if edge.outlook is None:
+        edge.kept(hidden, None).tolist()
+        return
+    sure = confidence(logits)
+    if logits.device.type == "cpu":
+        logit = edge.logit(hidden)
+        if logit is not None:
+            logit.tolist()
+        sure.tolist()
+    else:
+        edge.kept(hidden, sure)
+        edge.next_kept(sure)

@@ -19,6 +19,7 @@ from transformers import DynamicCache, PreTrainedModel
 from heads.cascade import Cascade
 from heads.confidence import confidence
 from heads.edge import Edge as DraftingEdge
+from heads.edge import outlook_of
 from heads.engines.forward import Forward
 from heads.head import AcceptancePredictionHead
 from heads.measuring.shares import kept_otherwise_shares, kept_shares, overlap, refused_rows
@@ -153,8 +154,7 @@ def _trace(
 
 def _advised(head: AcceptancePredictionHead, law: Law) -> DraftingEdge:
     """An edge that decides as it does in decoding."""
-    known = head.calibration
-    outlook = None if known is None else known.outlook(greedy=law.greedy)
+    outlook = outlook_of(head, greedy=law.greedy)
     return DraftingEdge(head=head, min_draft=1, max_draft=1, threshold=0.0, outlook=outlook)
 
 

@@ -236,7 +236,9 @@ def _print(outcome: Any, catalogs: Sequence[Path]) -> None:
         ]
     )
     head = outcome.head
-    decode = command("decode", head.source, head.target, "--length", "2", "--run", head.run, catalogs=catalogs)
+    decode = command(
+        "decode", head.source, head.target, "--length", "2", "--run", head.run, catalogs=catalogs
+    )
     click.echo(
         f'Use it: {decode} --prompt "..."\nThe steps are kept in {outcome.work}; that folder may be deleted.',
         err=True,

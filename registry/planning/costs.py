@@ -70,7 +70,7 @@ class ChainCosts:
             forwards=tuple((0.0, *(one.seconds(query, cached) for query in queries)) for one in models),
             draw=models[0].outside[law],
             verify=tuple(verify),
-            heads=tuple(edge.head for edge in edges),
+            heads=tuple(edge.question(law) for edge in edges),
             prompt=tuple(one.seconds(prompt_tokens) / prompt_tokens for one in models),
         )
 

@@ -14,11 +14,16 @@ UNRECORDED = "unrecorded"
 def fingerprint(shelf: Shelf, models: Sequence[str], heads: Sequence[str] = ()) -> str:
     """One sha256 over the digests of every file on record, of models by alias and of heads by name.
 
-    It is the same in whatever order they are named, and another as soon as a file of one of them is. What has no record
-    counts as 'unrecorded'.
+    It is the same in whatever order they are named, and another as soon as a file of one of them is, or a head's
+    calibration in the catalog, by which drafts stop. What has no record counts as 'unrecorded'.
     """
     told = [f"model {name} {_digests(shelf.lock.models.get(name))}" for name in sorted(set(models))]
     told += [f"head {name} {_digests(shelf.lock.heads.get(name))}" for name in sorted(set(heads))]
+    told += [
+        f"calibration {head.name} {head.calibration.model_dump_json(exclude_none=True)}"
+        for head in shelf.catalog.heads
+        if head.name in heads and head.calibration is not None
+    ]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 

@@ -56,14 +56,21 @@ class ForwardTimes(Record):
 class EdgeTimes(Record):
     """What one edge's rounds take besides forwards, by 'greedy' and 'sampled', in seconds.
 
-    `verify` is that of each verification: rows, verdict, bookkeeping; `head` of each call of its head, 0 without one.
+    `verify` is that of each verification: rows, verdict, bookkeeping; `questions` of each question that may stop a
+    draft, to its head, to its source's confidence, or to both; none without a head. Older measurements know `head`
+    alone, of each call of the head.
     """
 
     source: str
     target: str
     head_name: str | None = None
     head: Seconds = 0.0
+    questions: dict[str, Seconds] = Field(default_factory=dict)
     verify: dict[str, Seconds]
+
+    def question(self, way: str) -> float:
+        """What one question takes where tokens are drawn so."""
+        return self.questions.get(way, self.head)
 
 
 class ChainTimes(Record):

@@ -196,7 +196,11 @@ def test_a_clock_times_all_models_and_all_pairs() -> None:
         ("little", "target"),
         ("draft", "target"),
     ]
-    assert [(one.head_name, one.head > 0) for one in rounds] == [(None, False), ("a", True), (None, False)]
+    assert [(one.head_name, one.question("greedy") > 0) for one in rounds] == [
+        (None, False),
+        ("a", True),
+        (None, False),
+    ]
 
 
 def test_roles_differ_where_padding_does() -> None:
