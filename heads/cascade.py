@@ -16,6 +16,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from heads.anatomy import require_eval
 from heads.confidence import BY_CONFIDENCE
 from heads.configured import options_of
+from heads.decoding import decode
 from heads.edge import AcceptanceHead, Edge, Tally, outlook_of
 from heads.endtokens import end_tokens_of
 from heads.engines.captured import CapturedLevel
@@ -38,7 +39,7 @@ from heads.settings import (
     per_edge,
     read_settings,
 )
-from heads.stopping import Ending, FinishReason
+from heads.stopping import Ending
 from heads.streaming import Stream, Streamer
 from registry.errors import GenerationError, IncompatibleError
 
@@ -335,20 +336,6 @@ class Cascade:
             return None
         text = self.tokenizer.decode(tokens, skip_special_tokens=True)
         return text if isinstance(text, str) else "".join(text)
-
-
-def decode(
-    rounds: Rounds, ending: Ending, max_new_tokens: int, settle: Callable[[list[int]], None]
-) -> tuple[list[int], FinishReason]:
-    """Round after round of the top level, until the text ends; `settle` gets the tokens as they come."""
-    tokens: list[int] = []
-    while len(tokens) < max_new_tokens:
-        new, reason = ending.take(rounds.commit(max_new_tokens - len(tokens)))
-        tokens += new
-        settle(new)
-        if reason is not None:
-            return tokens, reason
-    return tokens, "length"
 
 
 def _advisers(

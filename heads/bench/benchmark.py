@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from registry.pipeline import Pipeline
 
 SWEPT_PROMPTS: Final = 3
-MOST_DRAFTED: Final = 12  # of what the sweep tries
+MOST_DRAFTED: Final = 20  # of what the sweep tries
 Told = Callable[[str], None]
 Bar = Callable[[int, str], AbstractContextManager[Told]]
 

@@ -26,7 +26,7 @@ BY: Final = {
 
 
 @click.command(
-    epilog="Example: specreg calibrate qwen3-0.6b--to--qwen3-14b --prompts p.jsonl --file mine.yaml"
+    epilog="Example: specreg calibrate pico-draft--to--pico-target --prompts p.jsonl"
 )
 @click.argument("name", metavar="HEAD")
 @click.option(

@@ -106,5 +106,9 @@ def _numbers(schedule: str, head: Any, limit: float, *, greedy: bool) -> str | N
         return None
     if head.calibration is None:
         return "raw"
-    alone = head.calibration.outlook(greedy=greedy) is None
-    return "calibrated" if alone else "calibrated, with the model's confidence"
+    outlook = head.calibration.outlook(greedy=greedy)
+    if outlook is None:
+        return "calibrated"
+    if not outlook.head:
+        return "calibrated, by the model's confidence alone"
+    return "calibrated, with the model's confidence"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from heads.anatomy import max_positions
-from heads.cascade import decode
+from heads.decoding import decode
 from heads.edge import Edge
 from heads.engines.captured import CapturedLevel
 from heads.engines.eager import EagerLevel

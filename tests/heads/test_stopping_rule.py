@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from heads import AcceptancePredictionHead
-from heads.cascade import decode
 from heads.confidence import BY_CONFIDENCE
+from heads.decoding import decode
 from heads.edge import Edge
 from heads.rounds import Round, Rounds
 from heads.sampling import Seeded, Warped

@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from heads.cascade import decode
+from heads.decoding import decode
 from heads.edge import Edge
 from heads.level import Fed
 from heads.rounds import Rounds
