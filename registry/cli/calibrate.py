@@ -25,9 +25,7 @@ BY: Final = {
 }
 
 
-@click.command(
-    epilog="Example: specreg calibrate pico-draft--to--pico-target --prompts p.jsonl"
-)
+@click.command(epilog="Example: specreg calibrate pico-draft--to--pico-target --prompts p.jsonl")
 @click.argument("name", metavar="HEAD")
 @click.option(
     "--prompts",
