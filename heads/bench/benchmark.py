@@ -14,7 +14,7 @@ from heads.bench.predicting import predictions
 from heads.bench.prompts import BenchPrompt
 from heads.bench.provenance import provenance
 from heads.bench.report import report_of
-from heads.bench.sweep import advised_candidates, best_of, fixed_candidates, tries
+from heads.bench.sweep import MOST_DRAFTED, advised_candidates, best_of, fixed_candidates, tries
 from heads.bench.systems import PLAIN, CascadeSystem, Sampling, System, systems_of
 from heads.cascade import Cascade
 from heads.head import AcceptancePredictionHead
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from registry.pipeline import Pipeline
 
 SWEPT_PROMPTS: Final = 3
-MOST_DRAFTED: Final = 20  # of what the sweep tries
 Told = Callable[[str], None]
 Bar = Callable[[int, str], AbstractContextManager[Told]]
 

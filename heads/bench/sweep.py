@@ -19,6 +19,7 @@ LOWER: Final = (1, 2, 3, 4)
 UPPER: Final = (2, 3, 4, 5, 6, 8, 12)
 THRESHOLDS: Final = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 BOUNDS: Final = (5, 12, 20)
+MOST_DRAFTED: Final = max(BOUNDS)
 LOWER_THRESHOLDS: Final = (0.15, 0.3, 0.5)
 UPPER_THRESHOLDS: Final = (0.4, 0.5, 0.6, 0.7, 0.85)
 LOWER_BOUND: Final = 4

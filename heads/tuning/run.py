@@ -12,6 +12,7 @@ from heads.bench.systems import Sampling
 from heads.measuring.setting import setup_of
 from heads.prompt import prompt_ids
 from heads.tuning.tuning import Bar, Tuning, tune
+from registry.planning.choosing import LONGEST
 from registry.planning.estimate import Estimator
 from registry.planning.fingerprint import fingerprint
 from registry.planning.known import known_of
@@ -23,8 +24,6 @@ from registry.store.remembering import note_measurements
 
 if TYPE_CHECKING:
     from registry.pipeline import Pipeline
-
-MOST_DRAFTED = 20
 
 
 def tune_pipeline(
@@ -57,10 +56,10 @@ def tune_pipeline(
     heads = [head.name for head in pipeline.heads]
     known = known_of(pipeline.shelf, setup, measurements)
     expected = Estimator(pipeline.shelf.catalog.models, known, law).tried(pipeline.models, heads)
-    if graphs := cascade.graphs_for(MOST_DRAFTED):
+    if graphs := cascade.graphs_for(LONGEST):
         with bar(graphs, "recording") as told:
             longest = max(map(len, ids)) + options["max_new_tokens"]
-            cascade.warm_up(longest, max_draft=MOST_DRAFTED, told=lambda: told(""))
+            cascade.warm_up(longest, max_draft=LONGEST, told=lambda: told(""))
     found = tune(cascade, ids, sampling, expected=expected, repeats=options["repeats"], bar=bar)
     facts = machine(cascade.models[-1].device)
     facts |= {

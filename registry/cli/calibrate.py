@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from registry.cli.options import as_json, with_catalog
+from registry.cli.options import as_json, one_head, with_catalog, with_texts
 from registry.cli.printing import print_json, print_table
 from registry.cli.train import bar
-from registry.errors import UsageError
 
 if TYPE_CHECKING:
     from registry.records import Head
-    from registry.shelf import Shelf
 
 BY: Final = {
     "raw": "raw, as published",
@@ -27,13 +25,7 @@ BY: Final = {
 
 @click.command(epilog="Example: specreg calibrate pico-draft--to--pico-target --prompts p.jsonl")
 @click.argument("name", metavar="HEAD")
-@click.option(
-    "--prompts",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench.",
-)
+@with_texts
 @click.option(
     "--file",
     type=click.Path(path_type=Path),
@@ -41,12 +33,6 @@ BY: Final = {
     help="The catalog that gets the numbers. Without it they are printed and nothing is written.",
 )
 @click.option("--run", metavar="NAME", help="That run of the edge.")
-@click.option("--chat", is_flag=True, help="Take each prompt as a user's message, by the chat template.")
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, metavar="N")
-@click.option(
-    "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Prompts at a time."
-)
-@click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", help="As torch names it. Default: the first GPU, else the CPU.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]))
 @with_catalog
@@ -69,7 +55,7 @@ def calibrate(name: str, as_json: bool, **options: Any) -> None:
     texts = [prompt.text for prompt in read_prompts(options["prompts"])]
     catalogs = _catalogs(options)
     shelf = Shelf.open(catalogs)
-    head = _one_head(shelf, name, options["run"])
+    head = one_head(shelf, name, options["run"])
     loaded = load_registered_head(shelf, head)
     ends = [shelf.catalog.models[alias] for alias in (head.source, head.target)]
     pair = Pair(shelf, *ends, device=options["device"], dtype=options["dtype"])
@@ -104,18 +90,6 @@ def _catalogs(options: dict[str, Any]) -> tuple[Path, ...] | None:
     if file is None or not file.exists() or file in given:
         return given or None
     return (*given, file)
-
-
-def _one_head(shelf: Shelf, name: str, run: str | None) -> Head:
-    from registry.names import find_heads
-
-    known = find_heads(shelf.catalog, name)
-    found = [head for head in known if run in (None, head.run)]
-    if len(found) != 1:
-        raise UsageError(
-            f"{name} does not tell one head: name one of {', '.join(one.name for one in known)}."
-        )
-    return found[0]
 
 
 def _weight(head: Head) -> float:

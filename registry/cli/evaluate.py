@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from registry.cli.options import as_json, with_catalog
+from registry.cli.options import as_json, one_head, with_catalog, with_texts
 from registry.cli.printing import print_facts, print_json
 from registry.cli.train import bar
 from registry.errors import UsageError
@@ -21,22 +21,10 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Example: specreg evaluate pico-draft--to--pico-target --prompts p.jsonl")
 @click.argument("name", metavar="HEAD|FOLDER")
-@click.option(
-    "--prompts",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench.",
-)
+@with_texts
 @click.option("--source", metavar="MODEL", help="Where the folder's name does not tell.")
 @click.option("--target", metavar="MODEL", help="Where the folder's name does not tell.")
 @click.option("--run", metavar="NAME", help="That run of the edge.")
-@click.option("--chat", is_flag=True, help="Take each prompt as a user's message, by the chat template.")
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, metavar="N")
-@click.option(
-    "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Prompts at a time."
-)
-@click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the report there as JSON."
 )
@@ -123,7 +111,7 @@ def _chosen(
     """The head, what it is called, and its two models."""
     from heads import AcceptancePredictionHead
     from heads.runtime import load_registered_head
-    from registry.names import find_heads, find_model
+    from registry.names import find_model
     from registry.records import HEAD_SEPARATOR
 
     if Path(name).is_dir():
@@ -137,13 +125,7 @@ def _chosen(
             )
         models = [find_model(shelf.catalog, end) for end in ends]
         return AcceptancePredictionHead.from_pretrained(name), str(name), models[0], models[1]
-    found = find_heads(shelf.catalog, name)
-    if options["run"] is not None:
-        found = tuple(head for head in found if head.run == options["run"])
-    if len(found) != 1:
-        runs = ", ".join(head.name for head in find_heads(shelf.catalog, name))
-        raise UsageError(f"{name} does not tell one head: name one of {runs}.")
-    head = found[0]
+    head = one_head(shelf, name, options["run"])
     source_model, target_model = (shelf.catalog.models[alias] for alias in (head.source, head.target))
     return load_registered_head(shelf, head), head.name, source_model, target_model
 

@@ -10,6 +10,8 @@ import click
 
 if TYPE_CHECKING:
     from registry.pipeline import Pipeline
+    from registry.records import Head
+    from registry.shelf import Shelf
 
 Command = Callable[..., Any]
 
@@ -68,6 +70,35 @@ def with_prompts(command: Command) -> Command:
         metavar="FILE",
         help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench. Default: a small set of our own.",
     )(command)
+
+
+def with_texts(command: Command) -> Command:
+    """`--prompts` and what the target says after them: the texts that a head is held against."""
+    for option in (
+        click.option("--seed", type=int, default=0, show_default=True),
+        click.option(
+            "--batch-size",
+            type=click.IntRange(min=1),
+            default=32,
+            show_default=True,
+            help="Prompts at a time.",
+        ),
+        click.option(
+            "--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, metavar="N"
+        ),
+        click.option(
+            "--chat", is_flag=True, help="Take each prompt as a user's message, by the chat template."
+        ),
+        click.option(
+            "--prompts",
+            required=True,
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def with_law(command: Command) -> Command:
@@ -133,3 +164,21 @@ def pipeline_of(source: str, target: str, options: Mapping[str, Any]) -> Pipelin
         run=options["run"],
         catalog=options["catalog"],
     )
+
+
+def one_head(shelf: Shelf, name: str, run: str | None) -> Head:
+    """The one head that a name and `--run` tell.
+
+    Raises:
+        UnknownNameError: no head of that name.
+        UsageError: several have it.
+    """
+    from registry.errors import UsageError
+    from registry.names import find_heads
+
+    known = find_heads(shelf.catalog, name)
+    found = [head for head in known if run in {None, head.run}]
+    if len(found) != 1:
+        runs = ", ".join(head.name for head in known)
+        raise UsageError(f"{name} does not tell one head: name one of {runs}.")
+    return found[0]

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from heads import Cascade
-from heads.bench.benchmark import MOST_DRAFTED
 from heads.bench.drawing import draw
 from heads.bench.measuring import Journal, measure
 from heads.bench.report import report_of
-from heads.bench.sweep import advised_candidates, best_of, fixed_candidates, tries
+from heads.bench.sweep import MOST_DRAFTED, advised_candidates, best_of, fixed_candidates, tries
 from heads.bench.systems import CascadeSystem, Sampling, System, systems_of
 from registry.errors import UsageError
 from tests.heads.models import chain, random_head

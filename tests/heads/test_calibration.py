@@ -18,7 +18,7 @@ from registry.files.calibrationfile import calibration_bytes, parse_calibration
 from registry.lock import lock_folder
 from registry.names import find_heads
 from registry.recording import record_catalog, write_recording
-from registry.records import Calibration, LockEntry
+from registry.records import Calibration, LockEntry, Outlook
 from registry.shelf import Shelf
 from registry.verify import verify_head
 from tests.conftest import Outcome
@@ -96,6 +96,19 @@ BAD = {
     "huge": ('{"scale": 1, "bias": 1e7}', "bias: expected a number"),
     "one more": ('{"scale": 1, "bias": 0, "shift": 2}', "shift: not a key"),
     "twice": ('{"scale": 1, "scale": 2, "bias": 0}', "scale"),
+    "an outlook of one number": ('{"scale": 1, "bias": 0, "greedy": 2}', "greedy: expected an object"),
+    "an outlook that lacks one": (
+        '{"scale": 1, "bias": 0, "greedy": {"head": 1, "confidence": 1, "bias": 0, "next_bias": 0}}',
+        "greedy.next_confidence: expected a number",
+    ),
+    "an outlook with one more": (
+        (
+            '{"scale": 1, "bias": 0, "sampled": {"head": 1, "confidence": 1, "bias": 0, "next_confidence": 1, '
+            '"next_bias": 0, "shift": 1}}'
+        ),
+        "sampled.shift: not a key",
+    ),
+    "an outlook of another way": ('{"scale": 1, "bias": 0, "beam": {}}', "beam: not a key"),
     "too long": ('{"scale": 1, "bias": 0}' + " " * 5000, "more than the 4096"),
 }
 
@@ -120,9 +133,11 @@ def test_numbers_survive_the_file_exactly() -> None:
     """
     What is written is read back to the last bit.
     """
-    calibration = Calibration(scale=1 / 3, bias=-math.pi)
+    outlook = Outlook(head=0.1, confidence=1 / 7, bias=-math.e, next_confidence=2 / 3, next_bias=0.0)
+    alone = Calibration(scale=1 / 3, bias=-math.pi)
 
-    assert parse_calibration(calibration_bytes(calibration), file="f") == calibration
+    for calibration in (alone, alone.model_copy(update={"greedy": outlook})):
+        assert parse_calibration(calibration_bytes(calibration), file="f") == calibration
 
 
 def test_verify_holds_a_recorded_calibration_to_its_record(folder: Path) -> None:
