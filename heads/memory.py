@@ -10,6 +10,7 @@ import torch
 
 from heads.engines.captured import capacity_for
 from heads.engines.choice import Engine, query_lengths
+from heads.engines.packing import packs
 from heads.sizes import ModelSizes
 
 UNKNOWN_LENGTH: Final = 4096  # positions assumed of a text whose length nobody says
@@ -61,6 +62,13 @@ class Memory:
         return sum(self._room_of(model) * self._cached_of(model) for model in self.models)
 
     @property
+    def packed_bytes(self) -> int:
+        """What recordings on a CPU lay out anew of the weights, at most: all of them once more."""
+        if self.engine != "captured" or self._gpu:
+            return 0
+        return sum(self.weights_of(model) for model in self.models if packs(self._dtype_of(model)))
+
+    @property
     def rest_bytes(self) -> int:
         """The allowance: rows of logits, a forward over the whole text with its mask, and a GPU's workspaces."""
         rows = self.max_draft + len(self.models)
@@ -72,7 +80,7 @@ class Memory:
     @property
     def needed_bytes(self) -> int:
         """All of it."""
-        return self.weights_bytes + self.heads_bytes + self.caches_bytes + self.rest_bytes
+        return self.weights_bytes + self.packed_bytes + self.heads_bytes + self.caches_bytes + self.rest_bytes
 
     @property
     def beside_bytes(self) -> int:
@@ -121,9 +129,12 @@ class Memory:
     def parts(self) -> str:
         """What the sum is made of."""
         dtypes = dict.fromkeys(str(self._dtype_of(model)).removeprefix("torch.") for model in self.models)
+        packed = (
+            f", {readable(self.packed_bytes)} of copies laid out for the CPU" if self.packed_bytes else ""
+        )
         heads = f", {readable(self.heads_bytes)} of heads" if self.heads else ""
         return (
-            f"{readable(self.weights_bytes)} of weights in {' and '.join(dtypes)}{heads}, "
+            f"{readable(self.weights_bytes)} of weights in {' and '.join(dtypes)}{packed}{heads}, "
             f"{readable(self.caches_bytes)} of caches for {self.positions} positions, "
             f"{readable(self.rest_bytes)} for the rest"
         )
@@ -143,6 +154,10 @@ class Memory:
         """One line for people."""
         return f"{self.name}: {self.parts}; {self.told_free}"
 
+    @property
+    def _gpu(self) -> bool:
+        return next(iter(self.free)).startswith("cuda")
+
     def _dtype_of(self, model: ModelSizes) -> torch.dtype:
         return self.dtype or model.stored
 
@@ -157,7 +172,7 @@ class Memory:
 
     def _lengths_of(self, model: ModelSizes) -> tuple[int, ...]:
         return query_lengths(
-            gpu=next(iter(self.free)).startswith("cuda"),
+            gpu=self._gpu,
             top=model is self.models[-1],
             dtype=self._dtype_of(model),
         )

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from heads.anatomy import max_positions, output_rows, require_eval, require_rollback
 from heads.engines.eager import EagerLevel
 from heads.engines.forward import Forward
+from heads.engines.packing import Packs
 from heads.engines.proof import alike
 from heads.engines.recording import RecordingRefusedError, outside_inference, record
 from heads.engines.slots import Slots, makes_windows, slot_bytes
@@ -22,7 +23,8 @@ from heads.level import Fed
 from heads.sending import sent
 from registry.errors import IncompatibleError
 
-QUERY_LENGTHS: Final[tuple[int, ...]] = (1, 2, 4, 6, 8, 12, 16)
+# of several tokens a CPU multiplies three or six at a time
+QUERY_LENGTHS: Final[tuple[int, ...]] = (1, 3, 6, 8, 12, 16)
 CAPACITIES: Final = (128, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 CAPACITY_STEP: Final = 4096  # beyond those
 BOARDS_KEPT: Final = 2
@@ -58,6 +60,7 @@ class CapturedLevel:
             Longer queries (the prompt) run unrecorded.
         recorded: False runs the same steps without recording them.
         fused: torch.compile makes the kernels that are recorded.
+        packed: On a CPU lay weights out anew for queries of several tokens, which takes their memory once more.
 
     Raises:
         RollbackError: the model's state cannot be taken back token by token.
@@ -72,6 +75,7 @@ class CapturedLevel:
         query_lengths: Sequence[int] = QUERY_LENGTHS,
         recorded: bool = True,
         fused: bool = False,
+        packed: bool = True,
     ) -> None:
         self.engine: Literal["captured", "fused"] = "fused" if fused else "captured"
         self.model = model
@@ -94,6 +98,7 @@ class CapturedLevel:
         self._boards: OrderedDict[int, _Board] = OrderedDict()
         self._board: _Board | None = None
         self._pool: Any = None
+        self._packs = Packs(model) if packed else None
         try:
             _prove_rows(self, EagerLevel(model, name=name))
         finally:
@@ -118,6 +123,8 @@ class CapturedLevel:
         self.length = 0
         self.forwards = 0
         self.seconds = 0.0
+        if self._packs is not None and self._packs.stale:
+            self.forget()
         self._board = self._board_of(self._fitting(positions) or self.capacity(positions))
         with outside_inference():
             self._board.slots.clear()
@@ -128,10 +135,12 @@ class CapturedLevel:
         self._board = None
 
     def forget(self) -> None:
-        """Give the memory of all caches and graphs back."""
+        """Give the memory of all caches and graphs back, and that of weights laid out for them."""
         self.end()
         self._boards.clear()
         self._pool = None
+        if self._packs is not None:
+            self._packs.clear()
 
     @torch.inference_mode()
     def feed(self, token_ids: Sequence[int] | Tensor, rows: int) -> Fed:
@@ -230,7 +239,7 @@ class CapturedLevel:
         with outside_inference():
             expected = step(packed)[0].clone()  # what is made at the first call is made now
         try:
-            recording = record(step, packed, fused=self._fused, pool=self._pool)
+            recording = record(step, packed, fused=self._fused, pool=self._pool, packs=self._packs)
         except RecordingRefusedError as error:
             self._recorded, self.refusal = False, str(error)
             return step

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+SHAPE: Final = "shape"  # what a node's notes call that of what it gives
 UNSEEN: Final = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__})  # they read where no operator does
 LED_BY_NUMBERS: Final = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output})
 
@@ -40,8 +41,9 @@ class _Listener(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.graph = Graph()
         self.constants: dict[str, Tensor] = {}
-        self._nodes = {id(example): self.graph.placeholder("given")}
-        self._kept = [example]  # a tensor that was let go of would lend its id to another
+        self._nodes: dict[int, Node] = {}
+        self._kept: list[Tensor] = []  # a tensor that was let go of would lend its id to another
+        self._learn(example, self.graph.placeholder("given"))
 
     def __torch_dispatch__(
         self,
@@ -75,6 +77,7 @@ class _Listener(TorchDispatchMode):
         return self._nodes[id(tensor)]
 
     def _learn(self, tensor: Tensor, node: Node) -> None:
+        node.meta[SHAPE] = tuple(tensor.shape)
         self._nodes[id(tensor)] = node
         self._kept.append(tensor)
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from heads.engines.operators import listened
+from heads.engines.packing import Packs
 
 Shown = TypeVar("Shown", Tensor, tuple[Tensor, Tensor])
 
@@ -32,7 +33,12 @@ class RecordingRefusedError(Exception):
 
 
 def record(
-    step: Callable[[Tensor], Shown], example: Tensor, *, fused: bool = False, pool: Any = None
+    step: Callable[[Tensor], Shown],
+    example: Tensor,
+    *,
+    fused: bool = False,
+    pool: Any = None,
+    packs: Packs | None = None,
 ) -> Callable[[Tensor], Shown]:
     """A function that does for inputs like `example` what the step does.
 
@@ -42,6 +48,8 @@ def record(
         example: An input that is in order: the step is run on it.
         fused: Compile it first.
         pool: The memory that CUDA graphs of one level share.
+        packs: The weights that its recordings on a CPU share, laid out for short queries: products then round
+            otherwise, and what changes a weight later is not seen. None leaves all weights where they are.
 
     Raises:
         RecordingRefusedError: it reads its own numbers, or this torch cannot record it.
@@ -54,7 +62,7 @@ def record(
                 step(example)
             if example.device.type == "cuda":
                 return _cuda_graph(step, example, pool)
-            return step if fused else _traced(step, example)
+            return step if fused else _traced(step, example, packs)
     except Exception as error:
         reason = str(error).strip().splitlines() or [""]
         raise RecordingRefusedError(f"{type(error).__name__}: {reason[0]}") from error
@@ -88,24 +96,29 @@ def _compiled(step: Callable[[Tensor], Shown]) -> Callable[[Tensor], Shown]:
     return play
 
 
-def _traced(step: Callable[[Tensor], Shown], example: Tensor) -> Callable[[Tensor], Shown]:
+def _traced(
+    step: Callable[[Tensor], Shown], example: Tensor, packs: Packs | None
+) -> Callable[[Tensor], Shown]:
     """The step's operators, first as a graph, then as a program that needs no Python."""
     graph = listened(step, example)
+    packed: tuple[Tensor, ...] = () if packs is None else packs.put_into(graph)
 
-    def alone(now: Tensor) -> Any:  # a function has its constants at hand, a module looks each of them up
-        return graph(now)
+    def alone(*given: Tensor) -> Any:  # a function has its constants at hand, a module looks each of them up
+        return graph(*given)
 
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
         )  # torch would rather have its compiler used, which takes a minute here
-        traced: Callable[[Tensor], Shown] = torch.jit.trace(alone, (example,), check_trace=False)
+        traced: Any = torch.jit.trace(alone, (example, *packed), check_trace=False)
+    torch._C._jit_pass_inline(traced.graph)
 
     def play(now: Tensor) -> Shown:
         before = torch._C._get_graph_executor_optimize()  # of this thread
         torch._C._set_graph_executor_optimize(False)  # what torch would make of it takes longer than it saves
         try:
-            return traced(now)
+            shown: Shown = traced(now, *packed)
+            return shown
         finally:
             torch._C._set_graph_executor_optimize(before)
 

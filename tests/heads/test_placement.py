@@ -13,6 +13,7 @@ import torch
 import registry
 from heads.cascade import Cascade
 from heads.engines.choice import level_for
+from heads.engines.packing import packs
 from heads.memory import Memory, readable
 from heads.models import load_registered_model
 from heads.placement import require_room
@@ -96,6 +97,21 @@ def test_a_smaller_dtype_is_named_where_it_is_enough() -> None:
         f"It fits with --dtype bfloat16 --max-length {replace(tight, dtype=torch.bfloat16).longest()}."
         in str(narrow.value)
     )
+
+
+@pytest.mark.skipif(not packs(torch.float32), reason="this processor multiplies by no packed weights")
+def test_the_eager_engine_is_named_where_copies_of_weights_are_too_many() -> None:
+    """
+    It lays nothing out anew.
+    """
+    captured = pico().memory(device="cpu", dtype="float32", engine="captured", max_length=100)
+    eager = replace(captured, engine="eager")
+    between = replace(captured, free={"cpu": (eager.needed_bytes + captured.needed_bytes) // 2})
+
+    with pytest.raises(UsageError, match=rf"--engine eager \({readable(eager.needed_bytes)}\)"):
+        require_room(between, everywhere={})
+    assert captured.packed_bytes == captured.weights_bytes
+    assert "of copies laid out for the CPU" in captured.parts
 
 
 def test_several_devices_are_named_where_they_are_enough_together() -> None:

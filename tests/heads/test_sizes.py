@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 import registry
 from heads.anatomy import cache_argument
 from heads.engines.choice import level_for
+from heads.engines.packing import packs
 from heads.engines.slots import slot_bytes
 from registry.pipeline import Pipeline
 from tests.heads.models import VOCAB, tiny
@@ -88,6 +89,21 @@ def test_what_is_said_of_caches_is_what_they_take() -> None:
         for model, name in zip(cascade.models, cascade.names, strict=True)
     ]
     assert captured.caches_bytes == sum(level.bytes_for(200) for level in levels)
+
+
+@pytest.mark.skipif(not packs(torch.float32), reason="this processor multiplies by no packed weights")
+def test_what_is_said_of_copies_is_at_least_what_they_take() -> None:
+    """
+    Of weights that are laid out anew while a text is made: all but embeddings that are no output layer.
+    """
+    cascade = pico().load(device="cpu", engine="captured")
+    cascade.generate([5, 6, 7], max_new_tokens=12, max_draft=2, schedule="fixed")
+    levels: list[Any] = cascade._levels
+
+    taken = sum(level._packs.nbytes for level in levels)
+
+    said = pico().memory(device="cpu", engine="captured", max_length=200).packed_bytes
+    assert 0.7 * said < taken <= said
 
 
 @pytest.mark.parametrize(
