@@ -1,30 +1,44 @@
 """Drafting ahead of the host: the lowest level's steps follow one another on its device, and nobody waits for them.
 
-Every step feeds the token that the last one drew, draws the next, and asks the edge; where drafting should have
-stopped is a number on the device too, read together with the verdict on the draft. What was drawn past it is never
-looked at, so nothing depends on it. Where a head may stop the draft, the host looks at each step's answer one step
-later: by then the next step is on its way, and no more than that one is in vain.
+Every step feeds the token that the last one drew, draws the next, and asks the edge. Where a level is recorded that
+is two launches, one for the forward and one for all the rest. Where drafting should have stopped is a number on the
+device too, read together with the verdict on the draft. What was drawn past it is never looked at, so nothing depends
+on it. Where a head may stop the draft, the host looks at each step's answer one step later: by then the next step is
+on its way, and no more than that one is in vain.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from heads.confidence import confidence
+from heads.advance import Advance, State
 from heads.edge import Edge, Tally
-from heads.level import Level
+from heads.engines.captured import CapturedLevel
+from heads.engines.recorded_head import RecordedHead
+from heads.head import AcceptancePredictionHead
+from heads.level import Fed, Level
 from heads.sampling import Rule
 from heads.sending import sent
+
+# of drafts of up to so many tokens, or twice, four times as many, all share what is recorded; rows take room
+LEAST_ROOM: Final = 8
+SHARED: Final = 64  # tokens; longer drafts take the room they need
+Step = Callable[..., State]
+Record = Callable[..., Step]
 
 
 @dataclass(frozen=True)
 class Draft:
-    """Tokens (k,), int64, and their rows (k, ...), of which the first `count`, (), are proposed."""
+    """Tokens (k,), int64, and their rows (k, ...), of which the first `count`, (), are proposed.
+
+    They hold until the level drafts again.
+    """
 
     tokens: Tensor
     rows: Tensor
@@ -46,13 +60,41 @@ class Flag:
             self._event = torch.cuda.Event()
             self._event.record(torch.cuda.current_stream(value.device))
         else:
-            self._value = value
+            self._value = value.clone()  # the next step changes it
 
     def read(self) -> bool:
         """Wait for what was asked of the device before this value, and for nothing after it."""
         if self._event is not None:
             self._event.synchronize()
         return bool(self._value)
+
+
+class Steps:
+    """The steps of drafts of one kind: recorded at their first use, or made as they come.
+
+    Args:
+        advance: What a step does. A recording plays no other one: its head is asked as it is.
+        record: What records; None makes them as they come.
+    """
+
+    def __init__(self, advance: Advance, record: Record | None = None) -> None:
+        self.advance = advance
+        self._record = record
+        self._played: dict[bool, Step] = {}
+
+    def take(self, fed: Fed, race: Tensor | None, *, first: bool) -> Tensor:
+        """One token, drawn from what a forward shows; (), whether the draft should go on."""
+        given = [fed.logits] if first else [fed.logits, fed.hidden]
+        if race is not None:
+            given.append(race)
+        if first not in self._played:
+            self.advance.prepare(fed.logits)
+            step = self.advance.first if first else self.advance.further
+            self._played[first] = step
+            if self._record is not None:
+                with self.advance.kept():
+                    self._played[first] = self._record(step, *given)
+        return self._played[first](*given)[0]
 
 
 def draft_ahead(
@@ -73,38 +115,42 @@ def draft_ahead(
         pending: What it has not been fed yet; the last of it is a token that the level above has settled, so the head
             is not asked about it.
         edge: Says when the head stops the draft.
-        tally: Counts the head's time.
+        tally: Counts the head's time, where it is not recorded with all else of a step.
+        steps: Tokens.
         rule: How rows are made and drawn from.
         end_tokens: Nothing is proposed after one.
         vocab_size: Ids from here on are never drawn.
     """
-    tokens: list[Tensor] = []
-    rows: list[Tensor] = []
     fed = level.feed(pending, 1)
     device = fed.logits.device
-    ends = sent(sorted(end_tokens), device)
-    going = torch.ones((), dtype=torch.bool, device=device)
-    count = torch.zeros((), dtype=torch.long, device=device)
-    survival = torch.ones((), device=device)
-    sure: Tensor | None = None  # of the token that is fed
+    races = rule.races(steps, vocab_size, device)
+    made = partial(Advance, rule=rule, end_tokens=end_tokens, vocab_size=vocab_size, device=device)
+    whole = _recordable(edge, device)
+    if isinstance(level, CapturedLevel) and races is not None and whole is not None:
+        longest = edge.max_draft if edge.max_draft <= SHARED else steps
+        room = max(LEAST_ROOM, 1 << (longest - 1).bit_length())
+        whole = replace(whole, max_draft=room)  # nothing in a step hangs on it
+        kind = (type(rule), rule.recipe, whole, end_tokens, vocab_size, room)
+        taking = level.beside.of(kind, lambda: Steps(made(edge=whole, room=room), level.recorded))
+    else:
+        taking = Steps(made(edge=edge, room=steps))
+    draft, asked = taking.advance, taking.advance.asking
     seen: Flag | None = None
-    while True:
-        logits = fed.logits[:, :vocab_size]
-        rows.append(rule.rows(logits))
-        tokens.append(rule.draw(rows[-1]).to(torch.long))
-        count = count + going
-        if edge.asks:
-            started = time.perf_counter()
-            if len(tokens) > 1:
-                survival = survival * edge.kept(fed.hidden, sure)[0].to(device)
-            sure = None if edge.outlook is None else confidence(logits)
-            foreseen = survival if sure is None else survival * edge.next_kept(sure)[0]
-            tally.head_seconds += time.perf_counter() - started
-            if len(tokens) >= edge.min_draft:
-                going = going & (1 - foreseen <= edge.threshold)
-        going = going & (tokens[-1] != ends).all()
-        if len(tokens) == steps or (seen is not None and not seen.read()):
+    for step in range(steps):
+        going = taking.take(fed, None if races is None else races[step : step + 1], first=step == 0)
+        if step + 1 == steps or (seen is not None and not seen.read()):
             break
         seen = Flag(going) if edge.asks else None
-        fed = level.feed(tokens[-1][None].clamp(min=0), 1)
-    return Draft(tokens=torch.stack(tokens), rows=torch.cat(rows), count=count)
+        fed = level.feed(draft.fed, 1)
+    tally.head_seconds += draft.asking - asked
+    return Draft(tokens=draft.tokens[: step + 1], rows=draft.rows[: step + 1], count=draft.count)
+
+
+def _recordable(edge: Edge, device: torch.device) -> Edge | None:
+    """The edge as a recording holds it, its head asked as it is; None where the head lies elsewhere than the rows."""
+    head = edge.head.head if isinstance(edge.head, RecordedHead) else edge.head
+    if head is None:
+        return edge
+    if isinstance(head, AcceptancePredictionHead) and head.output.weight.device == device:
+        return replace(edge, head=head)
+    return None

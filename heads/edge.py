@@ -98,7 +98,7 @@ class Tally:
     """Tokens a level handed up, and how many of those the level above kept.
 
     `proposed_at[i]` counts the rounds that proposed an i-th token, from 0, `accepted_at[i]` those that kept it;
-    `head_seconds` is the time of the host in the edge's head.
+    `head_seconds` is the time of the host in the edge's head, but for steps that are recorded in one piece with it.
     """
 
     proposed: int = 0

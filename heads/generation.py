@@ -13,7 +13,8 @@ class LevelReport:
 
     The top level hands nothing up: its `proposed` and `accepted` are None. `proposed_at[i]` counts the rounds in
     which it handed up an i-th token, `accepted_at[i]` those in which that was kept. `seconds` is the time of the
-    host in the model's forwards, `head_seconds` that in the head above it; an accelerator may still be at work then.
+    host in the model's forwards, `head_seconds` that in the head above it, where the head is not recorded in one
+    piece with all else of a drafting step; an accelerator may still be at work then.
     """
 
     model: str

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 
 from registry.errors import ShapeError
 
+LEAST: Final = torch.finfo(torch.float32).tiny
 NO_TOKEN = -1  # what a draw returns when the row holds no number to draw by
 
 
@@ -41,6 +42,22 @@ class Randomness(Protocol):
         NO_TOKEN when the weights hold nothing to draw by: NaN, or no positive number.
         """
         ...
+
+    def races(self, count: int, size: int, device: torch.device) -> Tensor | None:
+        """(count, size) numbers, float32, for as many draws of weights (size,) to come: see `winner`.
+
+        None where each draw has to be asked for by itself.
+        """
+        ...
+
+
+def winner(weights: Tensor, race: Tensor) -> Tensor:
+    """The token id, (), that wins a race: a draw by weights (vocab,), if race (vocab,) are numbers of Exp(1).
+
+    NO_TOKEN when the weights hold nothing to draw by.
+    """
+    best, token = (weights / race).max(dim=-1)
+    return torch.where(best > 0, token, NO_TOKEN)
 
 
 class Seeded:
@@ -66,9 +83,12 @@ class Seeded:
         """
         if weights.device.type == "cpu":
             return self._looked_up(weights)
-        noise = torch.empty_like(weights).exponential_(generator=self._generator(weights.device))
-        best, token = (weights / noise).max(dim=-1)
-        return torch.where(best > 0, token, NO_TOKEN)
+        return winner(weights, self.races(1, len(weights), weights.device)[0])
+
+    def races(self, count: int, size: int, device: torch.device) -> Tensor:
+        """(count, size) numbers of Exp(1), float32, none of them 0."""
+        numbers = torch.empty((count, size), device=device)
+        return numbers.exponential_(generator=self._generator(device)).clamp_(min=LEAST)
 
     def _looked_up(self, weights: Tensor) -> Tensor:
         sums = weights.cumsum(dim=-1, dtype=torch.float64)
@@ -213,12 +233,24 @@ def accept_greedy(proposed: Tensor, target_tokens: Tensor, limit: Tensor | None 
 class Rule(Protocol):
     """How rows are made, drawn from and verified; what a row is made of is the rule's own affair."""
 
+    @property
+    def recipe(self) -> tuple[float, ...]:
+        """What its rows hang on, beside logits: rules of one kind and one recipe make the same rows."""
+        ...
+
     def rows(self, logits: Tensor) -> Tensor:
         """Rows, one per position along the first dimension, from logits (n, vocab)."""
         ...
 
-    def draw(self, rows: Tensor) -> Tensor:
-        """A token id, (), from the last row."""
+    def races(self, count: int, size: int, device: torch.device) -> Tensor | None:
+        """(count, ...) numbers for as many draws to come from rows of a vocabulary of that size.
+
+        None where each draw has to be asked for by itself.
+        """
+        ...
+
+    def draw(self, rows: Tensor, race: Tensor | None = None) -> Tensor:
+        """A token id, (), from the last row; by one of the `races`, or by numbers of its own."""
         ...
 
     def accept(
@@ -231,13 +263,19 @@ class Rule(Protocol):
 class Greedy:
     """Temperature 0: a row is its argmax, (n,) int64; NO_TOKEN where the logits hold no finite maximum."""
 
+    recipe: Final[tuple[float, ...]] = ()
+
     def rows(self, logits: Tensor) -> Tensor:
         """(n, vocab) -> (n,)."""
         best, token = logits.max(dim=-1)
         # as isfinite() would tell, by half as many kernels
         return torch.where(best.abs() < torch.inf, token, NO_TOKEN)
 
-    def draw(self, rows: Tensor) -> Tensor:
+    def races(self, count: int, size: int, device: torch.device) -> Tensor:  # noqa: ARG002
+        """(count, 0): nothing is left to chance."""
+        return torch.empty((count, 0), device=device)
+
+    def draw(self, rows: Tensor, race: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """The last row's token."""
         return rows[-1]
 
@@ -276,9 +314,18 @@ class Warped:
             logits, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p
         )
 
-    def draw(self, rows: Tensor) -> Tensor:
+    @property
+    def recipe(self) -> tuple[float, ...]:
+        """Temperature and cuts."""
+        return self.temperature, self.top_k, self.top_p, self.min_p
+
+    def races(self, count: int, size: int, device: torch.device) -> Tensor | None:
+        """(count, size), if its randomness knows of races."""
+        return self.randomness.races(count, size, device)
+
+    def draw(self, rows: Tensor, race: Tensor | None = None) -> Tensor:
         """A token drawn from the last row."""
-        return self.randomness.draw(rows[-1])
+        return self.randomness.draw(rows[-1]) if race is None else winner(rows[-1], race)
 
     def accept(
         self, proposed: Tensor, draft_rows: Tensor, target_rows: Tensor, limit: Tensor | None = None

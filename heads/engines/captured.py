@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from heads.anatomy import max_positions, output_rows, require_eval, require_rollback
+from heads.engines.beside import Beside
 from heads.engines.eager import EagerLevel
 from heads.engines.forward import Forward
 from heads.engines.packing import Packs
@@ -99,6 +100,7 @@ class CapturedLevel:
         self._board: _Board | None = None
         self._pool: Any = None
         self._packs = Packs(model) if packed else None
+        self.beside = Beside()
         try:
             _prove_rows(self, EagerLevel(model, name=name))
         finally:
@@ -138,6 +140,7 @@ class CapturedLevel:
         """Give the memory of all caches and graphs back, and that of weights laid out for them."""
         self.end()
         self._boards.clear()
+        self.beside.clear()
         self._pool = None
         if self._packs is not None:
             self._packs.clear()
@@ -171,6 +174,23 @@ class CapturedLevel:
         self.length += count
         self.forwards += 1
         return Fed(logits=logits, hidden=hidden)
+
+    def recorded(
+        self, step: Callable[..., tuple[Tensor, ...]], *examples: Tensor
+    ) -> Callable[..., tuple[Tensor, ...]]:
+        """A step on what a forward shows, recorded as the forwards are; the step itself where nothing is.
+
+        Args:
+            step: See `record`.
+            examples: Inputs that are in order: the step is run on them.
+        """
+        if not self._recorded:
+            return step
+        try:
+            return record(step, *examples, pool=self._pool)
+        except RecordingRefusedError as error:
+            self.refusal = str(error)
+            return step
 
     def rollback(self, length: int) -> None:
         """The cache keeps what is past `length`, behind the mask, until it is written over."""

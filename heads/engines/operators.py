@@ -19,17 +19,17 @@ UNSEEN: Final = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__})  # th
 LED_BY_NUMBERS: Final = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output})
 
 
-def listened(step: Callable[[Tensor], Any], example: Tensor) -> GraphModule:
-    """The operators that a step calls, from its input to what it gives; sizes are those of the example.
+def listened(step: Callable[..., Any], *examples: Tensor) -> GraphModule:
+    """The operators that a step calls, from its inputs to what it gives; sizes are those of the examples.
 
     torch's own tracer asks of each operator what it would do for other sizes too, which takes many times as long.
 
     Raises:
         RuntimeError: The step reads its own numbers: they would stand in the graph for good.
     """
-    listener = _Listener(example)
+    listener = _Listener(examples)
     with _NothingRead(), listener:
-        shown = step(example)
+        shown = step(*examples)
     listener.graph.output(listener.known(shown))
     return GraphModule(listener.constants, listener.graph)
 
@@ -37,13 +37,14 @@ def listened(step: Callable[[Tensor], Any], example: Tensor) -> GraphModule:
 class _Listener(TorchDispatchMode):
     """Lets every operator do its work, and writes it down."""
 
-    def __init__(self, example: Tensor) -> None:
+    def __init__(self, examples: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.graph = Graph()
         self.constants: dict[str, Tensor] = {}
         self._nodes: dict[int, Node] = {}
         self._kept: list[Tensor] = []  # a tensor that was let go of would lend its id to another
-        self._learn(example, self.graph.placeholder("given"))
+        for place, example in enumerate(examples):
+            self._learn(example, self.graph.placeholder(f"given_{place}"))
 
     def __torch_dispatch__(
         self,
@@ -58,6 +59,8 @@ class _Listener(TorchDispatchMode):
         node = self.graph.call_function(func, *known)
         if isinstance(shown, Tensor):
             self._learn(shown, node)
+            if _writes_to_first(func) and isinstance(args[0], Tensor):
+                self._learn(args[0], node)  # from here on it is what was written to it
         else:
             for place, one in enumerate(shown if isinstance(shown, (tuple, list)) else ()):
                 if isinstance(one, Tensor):
@@ -101,6 +104,12 @@ def _require_followed(func: OpOverload, args: tuple[Any, ...]) -> None:
     """Refuse an operator that tells Python a number, or gives as many rows as its numbers say."""
     if LED_BY_NUMBERS & set(func.tags) and not _by_place(func, args):
         raise RuntimeError(f"what {func} gives leaves the step, or has a size that depends on numbers")
+
+
+def _writes_to_first(func: OpOverload) -> bool:
+    """Whether an operator changes its first argument and gives it back."""
+    first = func._schema.arguments[0].alias_info if func._schema.arguments else None
+    return first is not None and bool(first.is_write)
 
 
 def _by_place(func: OpOverload, args: tuple[Any, ...]) -> bool:

@@ -69,9 +69,9 @@ class Packs:
         self._packed.clear()
 
     def put_into(self, graph: GraphModule) -> tuple[Tensor, ...]:
-        """Let a graph multiply by packed weights where that is faster; what it is given then, after its input."""
+        """Let a graph multiply by packed weights where that is faster; what it is given then, after its inputs."""
         nodes = graph.graph
-        last = next(node for node in nodes.nodes if node.op == "placeholder")
+        last = [node for node in nodes.nodes if node.op == "placeholder"][-1]
         given: dict[int, Node] = {}
         packed: list[Tensor] = []
         for node in list(nodes.nodes):

@@ -20,7 +20,7 @@ from torch import Tensor
 from heads.engines.operators import listened
 from heads.engines.packing import Packs
 
-Shown = TypeVar("Shown", Tensor, tuple[Tensor, Tensor])
+Shown = TypeVar("Shown", Tensor, tuple[Tensor, Tensor], tuple[Tensor, ...])
 
 REHEARSALS: Final = 2  # before a CUDA graph is captured: libraries set themselves up in the first calls
 
@@ -33,19 +33,18 @@ class RecordingRefusedError(Exception):
 
 
 def record(
-    step: Callable[[Tensor], Shown],
-    example: Tensor,
-    *,
+    step: Callable[..., Shown],
+    *examples: Tensor,
     fused: bool = False,
     pool: Any = None,
     packs: Packs | None = None,
-) -> Callable[[Tensor], Shown]:
-    """A function that does for inputs like `example` what the step does.
+) -> Callable[..., Shown]:
+    """A function that does for inputs like the examples what the step does.
 
     Args:
-        step: From one tensor to one or two; it may write to tensors that it always finds in one place. What it
-            gives holds until it is played again.
-        example: An input that is in order: the step is run on it.
+        step: From tensors to tensors. It may write to some that it always finds in one place, if it gives those
+            too. What it gives holds until it is played again.
+        examples: Inputs that are in order: the step is run on them.
         fused: Compile it first.
         pool: The memory that CUDA graphs of one level share.
         packs: The weights that its recordings on a CPU share, laid out for short queries: products then round
@@ -56,13 +55,13 @@ def record(
     """
     try:
         with _one_at_a_time, outside_inference():
-            example = example.clone()
+            given = tuple(example.clone() for example in examples)
             if fused:
                 step = _compiled(step)
-                step(example)
-            if example.device.type == "cuda":
-                return _cuda_graph(step, example, pool)
-            return step if fused else _traced(step, example, packs)
+                step(*given)
+            if given[0].device.type == "cuda":
+                return _cuda_graph(step, given, pool)
+            return step if fused else _traced(step, given, packs)
     except Exception as error:
         reason = str(error).strip().splitlines() or [""]
         raise RecordingRefusedError(f"{type(error).__name__}: {reason[0]}") from error
@@ -78,7 +77,7 @@ def outside_inference() -> Iterator[None]:
         yield
 
 
-def _compiled(step: Callable[[Tensor], Shown]) -> Callable[[Tensor], Shown]:
+def _compiled(step: Callable[..., Shown]) -> Callable[..., Shown]:
     """Played in the mode it is compiled in, and compiled as code of its own.
 
     Another mode would have it compiled again; and all that one piece of code is compiled for counts towards one
@@ -87,20 +86,20 @@ def _compiled(step: Callable[[Tensor], Shown]) -> Callable[[Tensor], Shown]:
     if isinstance(step, FunctionType):
         code = step.__code__.replace()
         step = FunctionType(code, step.__globals__, step.__name__, step.__defaults__, step.__closure__)
-    compiled: Callable[[Tensor], Shown] = torch.compile(step, fullgraph=True, dynamic=False)
+    compiled: Callable[..., Shown] = torch.compile(step, fullgraph=True, dynamic=False)
 
-    def play(now: Tensor) -> Shown:
+    def play(*now: Tensor) -> Shown:
         with outside_inference():
-            return compiled(now)
+            return compiled(*now)
 
     return play
 
 
 def _traced(
-    step: Callable[[Tensor], Shown], example: Tensor, packs: Packs | None
-) -> Callable[[Tensor], Shown]:
+    step: Callable[..., Shown], examples: tuple[Tensor, ...], packs: Packs | None
+) -> Callable[..., Shown]:
     """The step's operators, first as a graph, then as a program that needs no Python."""
-    graph = listened(step, example)
+    graph = listened(step, *examples)
     packed: tuple[Tensor, ...] = () if packs is None else packs.put_into(graph)
 
     def alone(*given: Tensor) -> Any:  # a function has its constants at hand, a module looks each of them up
@@ -110,14 +109,14 @@ def _traced(
         warnings.simplefilter(
             "ignore"
         )  # torch would rather have its compiler used, which takes a minute here
-        traced: Any = torch.jit.trace(alone, (example, *packed), check_trace=False)
+        traced: Any = torch.jit.trace(alone, (*examples, *packed), check_trace=False)
     torch._C._jit_pass_inline(traced.graph)
 
-    def play(now: Tensor) -> Shown:
+    def play(*now: Tensor) -> Shown:
         before = torch._C._get_graph_executor_optimize()  # of this thread
         torch._C._set_graph_executor_optimize(False)  # what torch would make of it takes longer than it saves
         try:
-            shown: Shown = traced(now, *packed)
+            shown: Shown = traced(*now, *packed)
             return shown
         finally:
             torch._C._set_graph_executor_optimize(before)
@@ -125,24 +124,24 @@ def _traced(
     return play
 
 
-def _cuda_graph(step: Callable[[Tensor], Shown], example: Tensor, pool: Any) -> Callable[[Tensor], Shown]:
+def _cuda_graph(step: Callable[..., Shown], given: tuple[Tensor, ...], pool: Any) -> Callable[..., Shown]:
     """One launch for the whole step; input and output lie where they lay when it was captured."""
-    given = example
-    device = example.device
+    device = given[0].device
     with torch.cuda.device(device):  # a model may lie on another one than the current
         stream = torch.cuda.Stream(device)
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
             for _ in range(REHEARSALS):
-                step(given)
+                step(*given)
         torch.cuda.current_stream(device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         # another thread may decode meanwhile: what it does is none of this capture's business
         with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-            shown = step(given)
+            shown = step(*given)
 
-    def play(now: Tensor) -> Shown:
-        given.copy_(now)
+    def play(*now: Tensor) -> Shown:
+        for mine, one in zip(given, now, strict=True):
+            mine.copy_(one)
         graph.replay()
         return shown
 

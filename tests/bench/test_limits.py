@@ -22,7 +22,7 @@ def document() -> dict[str, Any]:
         patch.setattr(limits, "COPIED_BYTES", 2**24)
         patch.setattr(limits, "REPEATS", 3)
         return limits.measured(
-            ["tinier", "tiny"], device=CPU, dtype=torch.float32, queries=(1, 3), rates=(0.8,), longest_chain=2
+            ["tinier", "tiny"], device=CPU, dtype=torch.float32, queries=(1, 4), rates=(0.8,), longest_chain=2
         )
 
 
@@ -34,8 +34,8 @@ def test_forwards_are_held_against_what_the_memory_allows(document: dict[str, An
     assert tiny["floor_ms"] == pytest.approx(1e3 * tiny["read_bytes"] / document["copy_bytes_per_second"])
     for engine in ("eager", "captured"):
         times = tiny["engines"][engine]
-        assert times["over_floor"]["3"] == pytest.approx(times["forward_ms"]["3"] / tiny["floor_ms"])
-    assert tiny["engines"]["captured"]["padded_to"] == {"1": 1, "3": 4}
+        assert times["over_floor"]["4"] == pytest.approx(times["forward_ms"]["4"] / tiny["floor_ms"])
+    assert tiny["engines"]["captured"]["padded_to"] == {"1": 1, "4": 6}
     assert tiny["engines"]["captured"]["refusal"] is None
 
 

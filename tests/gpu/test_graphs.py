@@ -157,6 +157,41 @@ def test_a_head_decides_as_it_does_eagerly(device: torch.device) -> None:
     assert eager == graphs
 
 
+@pytest.mark.parametrize(
+    "law",
+    [
+        {"temperature": 0.0},
+        {"temperature": 0.9},
+        {"temperature": 0.9, "top_k": 20, "top_p": 0.9, "min_p": 0.01},
+    ],
+    ids=["greedy", "sampled", "cut"],
+)
+def test_a_recorded_draft_is_the_draft(
+    device: torch.device, law: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Rows, draws, questions and stops in a graph of their own: by one seed the tokens and counts of the same steps
+    launched one by one.
+    """
+    models = on(device, chain("qwen2"), torch.float32)
+    heads = [random_head(seed=seed).to(device) for seed in (1, 2)]
+    told = []
+    for recorded in (True, False):
+        if not recorded:
+            monkeypatch.setattr(CapturedLevel, "recorded", lambda _self, step, *_examples: step)
+        cascade = Cascade(models, heads)
+        texts = [
+            cascade.generate(TEXT, max_new_tokens=NEW, seed=seed, max_draft=5, **law)  # type: ignore[arg-type]
+            for seed in range(3)
+        ]
+        assert len(captured(cascade)[0].beside) == 1
+        told.append(
+            [(out.token_ids, [(one.proposed_at, one.accepted_at) for one in out.levels]) for out in texts]
+        )
+
+    assert told[0] == told[1]
+
+
 def test_a_cache_that_moves_keeps_its_text(device: torch.device) -> None:
     """
     Queries of one length only, as the target's are, and a text that outgrows the cache it began with.

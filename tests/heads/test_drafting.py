@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any, Literal
 
 import pytest
@@ -9,7 +10,10 @@ import torch
 from transformers import PreTrainedModel
 
 from heads import Cascade
+from heads.engines.beside import KINDS_KEPT, Beside
+from heads.engines.captured import CapturedLevel
 from registry.errors import GenerationError
+from registry.records import Calibration, Outlook
 from tests.heads.models import chain, random_head
 
 PROMPT = [7, 3, 11, 2]
@@ -54,6 +58,93 @@ def test_greedy_text_and_counts_are_those_of_a_host_that_waits(
     assert told[0] == told[1]
     drafts = expected.levels[0].proposed_at[0]
     assert 0 <= found.levels[0].forwards - expected.levels[0].forwards <= drafts
+
+
+OUTLOOK = Outlook(head=0.6, confidence=0.5, bias=0.2, next_confidence=0.7, next_bias=0.4)
+ADVICE: dict[str, dict[str, Any]] = {
+    "heads": {"threshold": 0.5},
+    "outlook": {"threshold": 0.4, "min_draft": 2},
+    "confidence": {"schedule": "confidence", "threshold": 0.5},
+    "fixed": {"schedule": "fixed"},
+}
+
+
+@pytest.fixture(scope="module")
+def both() -> tuple[Cascade, Cascade]:
+    """Two cascades over the same models; of the second only forwards are recorded."""
+    models = chain(count=2, noise=0.05)
+    return ahead(models, "captured"), ahead(models, "captured")
+
+
+@pytest.mark.parametrize(("advice", "temperature"), list(product(ADVICE, (0.0, 0.8))), ids=str)
+def test_a_recorded_step_does_what_the_step_does(
+    both: tuple[Cascade, Cascade], advice: str, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Whatever advises it: the same tokens by the same seed, the same proposals and the same forwards.
+    """
+    told: list[object] = []
+    for cascade, recorded in zip(both, (True, False), strict=True):
+        for head in cascade.heads:
+            assert head is not None
+            head.calibration = (
+                Calibration(scale=1.0, bias=0.0, greedy=OUTLOOK, sampled=OUTLOOK)
+                if advice == "outlook"
+                else None
+            )
+        if not recorded:
+            monkeypatch.setattr(CapturedLevel, "recorded", lambda _self, step, *_examples: step)
+        out = cascade.generate(
+            PROMPT,
+            max_new_tokens=24,
+            max_draft=5,
+            seed=3,
+            temperature=temperature,
+            eos_token_id=[9],
+            **ADVICE[advice],
+        )
+        told.append((out.token_ids, [(one.proposed_at, one.accepted_at, one.forwards) for one in out.levels]))
+        level = cascade._levels[0]
+        assert isinstance(level, CapturedLevel)
+        assert level.refusal is None
+
+    assert told[0] == told[1]
+
+
+def test_drafts_of_one_kind_share_what_is_recorded() -> None:
+    """
+    Texts of many drafts, of up to eight tokens each: the first step of a draft and a further one; longer ones anew.
+    """
+    cascade = ahead(chain(count=2, noise=0.05), "captured")
+    level = cascade._levels[0]
+    assert isinstance(level, CapturedLevel)
+    kinds = []
+    for longest in (3, 7, 9):
+        cascade.generate(PROMPT, max_new_tokens=24, schedule="fixed", max_draft=longest)
+        kinds.append(len(level.beside))
+
+    assert kinds == [1, 1, 2]
+    level.forget()
+    assert len(level.beside) == 0
+
+
+def test_of_kinds_the_last_few_are_kept() -> None:
+    """
+    What was used longest ago is made anew.
+    """
+    beside, made = Beside(), []
+
+    def make(kind: int) -> int:
+        return beside.of(kind, lambda: made.append(kind) or kind)  # type: ignore[func-returns-value]
+
+    assert [make(kind) for kind in (*range(KINDS_KEPT), 0, KINDS_KEPT, 0, 1)] == [
+        *range(KINDS_KEPT),
+        0,
+        KINDS_KEPT,
+        0,
+        1,
+    ]
+    assert made == [*range(KINDS_KEPT), KINDS_KEPT, 1]
 
 
 def test_an_end_token_stops_the_draft() -> None:

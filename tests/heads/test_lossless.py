@@ -243,7 +243,8 @@ class UnwarpedDraft(Warped):
     def rows(self, logits: Tensor) -> Tensor:
         return logits.softmax(dim=-1)
 
-    def draw(self, rows: Tensor) -> Tensor:
+    def draw(self, rows: Tensor, race: Tensor | None = None) -> Tensor:
+        assert race is None
         return self.randomness.draw(super().rows(rows.log())[-1])
 
     def accept(

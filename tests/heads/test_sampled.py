@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from heads import Cascade
 from heads.engines.choice import Engine
-from heads.sampling import Seeded, warp
+from heads.sampling import NO_TOKEN, Seeded, warp, winner
 from tests.heads.models import noisy, random_head, tiny
 
 ALPHA = 1e-6
@@ -55,11 +55,18 @@ def p_value(counts: Counter[tuple[int, ...]], law: dict[tuple[int, ...], float])
 
 
 @pytest.mark.parametrize(
-    ("count", "temperature", "top_k", "engine"),
-    [(2, 1.0, 0, "eager"), (3, 0.8, 3, "eager"), (3, 1.0, 0, "captured")],
-    ids=["two", "three-top_k", "three-captured"],
+    ("count", "temperature", "top_k", "engine", "ahead"),
+    [
+        (2, 1.0, 0, "eager", False),
+        (3, 0.8, 3, "eager", False),
+        (3, 1.0, 0, "captured", False),
+        (3, 1.0, 3, "captured", True),
+    ],
+    ids=["two", "three-top_k", "three-captured", "three-ahead"],
 )
-def test_sampled_texts_follow_the_target(count: int, temperature: float, top_k: int, engine: Engine) -> None:
+def test_sampled_texts_follow_the_target(
+    count: int, temperature: float, top_k: int, engine: Engine, ahead: bool
+) -> None:
     """
     Over 1000 seeds, whole texts come as often as the target alone would give them.
     """
@@ -67,6 +74,7 @@ def test_sampled_texts_follow_the_target(count: int, temperature: float, top_k: 
     for seed in range(1, count):
         models.insert(0, noisy(models[0], noise=0.5, seed=seed))
     cascade = Cascade(models, [random_head(seed=seed) for seed in range(count - 1)], engine=engine)
+    cascade._ahead = ahead
 
     counts = Counter(
         tuple(
@@ -88,19 +96,33 @@ def test_sampled_texts_follow_the_target(count: int, temperature: float, top_k: 
     assert p_value(counts, law) > ALPHA
 
 
-def test_a_draw_follows_its_weights() -> None:
+@pytest.mark.parametrize("raced", [False, True], ids=["looked up", "raced"])
+def test_a_draw_follows_its_weights(raced: bool) -> None:
     """
-    Weights need not sum to one, and a zero weight is never drawn.
+    Weights need not sum to one, and a zero weight is never drawn: neither asked for one by one nor by races.
     """
     weights = torch.tensor([0.5, 0.0, 1.5, 3.0, 1e-3])
-    randomness = Seeded(11)
+    randomness, count = Seeded(11), 20_000
+    drawn = (
+        [winner(weights, race) for race in randomness.races(count, len(weights), weights.device)]
+        if raced
+        else [randomness.draw(weights) for _ in range(count)]
+    )
 
-    counts: Counter[tuple[int, ...]] = Counter((int(randomness.draw(weights)),) for _ in range(20_000))
+    counts: Counter[tuple[int, ...]] = Counter((int(token),) for token in drawn)
 
     law: dict[tuple[int, ...], float] = {
         (token,): weight / 5.001 for token, weight in enumerate(weights.tolist()) if weight > 0
     }
     assert p_value(counts, law) > ALPHA
+
+
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [torch.nan, 1.0], [0.0, torch.nan]], ids=str)
+def test_nobody_wins_a_race_without_weights(weights: list[float]) -> None:
+    """
+    Zeros and numbers that are none give no token, and no wrong one.
+    """
+    assert int(winner(torch.tensor(weights), Seeded(0).races(1, 2, torch.device("cpu"))[0])) == NO_TOKEN
 
 
 def test_uniform_numbers_lie_in_their_interval() -> None:

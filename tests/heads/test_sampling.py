@@ -46,6 +46,9 @@ class Fixed:
         self.drawn_from = weights
         return weights.argmax()
 
+    def races(self, count: int, size: int, device: torch.device) -> Tensor:
+        return torch.ones((count, size), device=device)
+
 
 @FEW
 @given(logit_rows, temperatures, st.integers(0, VOCAB + 2), st.floats(0.05, 1))

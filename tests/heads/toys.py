@@ -142,6 +142,9 @@ class Script:
         total = math.fsum(values)
         return torch.tensor(self.choose([value / total for value in values]) if total > 0 else NO_TOKEN)
 
+    def races(self, count: int, size: int, device: torch.device) -> None:
+        """No race has a path: each draw is a choice."""
+
 
 def every_outcome(run: Callable[[Randomness], tuple[int, ...]], *, most: int = 100_000) -> Law:
     """The exact law of what `run` returns, by taking every path of choices once."""
