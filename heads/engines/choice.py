@@ -10,10 +10,14 @@ from transformers import PreTrainedModel
 from heads.edge import AcceptanceHead
 from heads.engines.captured import QUERY_LENGTHS, CapturedLevel, captures
 from heads.engines.eager import EagerLevel
+from heads.engines.packing import SEVERAL, packs
 from heads.engines.recorded_head import RecordedHead
 from heads.head import AcceptancePredictionHead
 from registry.errors import IncompatibleError, UsageError
 
+CACHED_BYTES: Final = (
+    64 << 20
+)  # what a server's processor keeps of a model's weights from one token to the next
 Engine = Literal["eager", "captured", "fused"]
 ENGINES: Final[tuple[str, ...]] = get_args(Engine)
 # on a GPU padding costs next to nothing, and each graph costs memory
@@ -52,6 +56,8 @@ def level_for(
     if engine == "eager" or (engine is None and not (gpu and captures(model))):
         return EagerLevel(model, name=name)
     lengths = query_lengths(gpu=gpu, top=top, dtype=model.dtype)
+    if _three_cost_no_more_than_one(model):
+        lengths = tuple(one for one in lengths if one >= SEVERAL)
     try:
         return CapturedLevel(model, name=name, query_lengths=lengths, fused=engine == "fused")
     except IncompatibleError:
@@ -65,6 +71,16 @@ def query_lengths(*, gpu: bool, top: bool, dtype: torch.dtype) -> tuple[int, ...
     if top and (gpu or dtype != torch.float32):
         return ONE_FOR_ALL
     return ON_A_GPU if gpu else QUERY_LENGTHS
+
+
+def _three_cost_no_more_than_one(model: PreTrainedModel) -> bool:
+    """Whether weights that no cache holds are read faster as they were laid out for several tokens: a CPU's float32."""
+    return (
+        model.device.type == "cpu"
+        and model.dtype == torch.float32
+        and packs(model.dtype)
+        and sum(weight.nbytes for weight in model.parameters()) > CACHED_BYTES
+    )
 
 
 def head_for(head: AcceptancePredictionHead | None, engine: Engine) -> AcceptanceHead | None:

@@ -10,9 +10,10 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from heads.engines import packing
-from heads.engines.captured import CapturedLevel
-from heads.engines.packing import packs
+from heads.engines import choice, packing
+from heads.engines.captured import QUERY_LENGTHS, CapturedLevel
+from heads.engines.choice import level_for
+from heads.engines.packing import SEVERAL, packs
 from tests.heads.models import tiny
 
 TEXT = [5, 1, 8, 3, 44, 17, 60, 2, 9]
@@ -129,3 +130,17 @@ def test_a_machine_that_packs_nothing_does_without(monkeypatch: pytest.MonkeyPat
     assert torch.equal(packed.feed(TEXT[2:8], 6).logits, stepped.feed(TEXT[2:8], 6).logits)
     assert packed._packs is not None
     assert packed._packs.nbytes == 0
+
+
+def test_of_a_large_model_one_token_is_read_as_three_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Weights that no cache keeps take their time to arrive, and packed they arrive faster; in float32 alone.
+    """
+    small = level_for(tiny(), name="it", engine="captured", top=True)
+    monkeypatch.setattr(choice, "CACHED_BYTES", 0)
+    large = level_for(tiny(), name="it", engine="captured", top=True)
+    half = level_for(tiny().bfloat16(), name="it", engine="captured", top=False)
+
+    lengths = [level.query_lengths for level in (small, large, half) if isinstance(level, CapturedLevel)]
+    assert lengths == [QUERY_LENGTHS, QUERY_LENGTHS[1:], QUERY_LENGTHS]
+    assert QUERY_LENGTHS[:2] == (1, SEVERAL)
