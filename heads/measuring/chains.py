@@ -57,9 +57,12 @@ def drafted(edges: int) -> list[int]:
 def explained_seconds(
     out: Generation, times: Sequence[ForwardTimes], verify: Sequence[Mapping[str, float]], way: str
 ) -> float:
-    """What a text should have taken: each model's forwards, of as many tokens as it was proposed in the mean."""
+    """What a text should have taken: each model's forwards, of as many tokens as it was proposed in the mean.
+
+    A drafted token counts as a plan counts it: of the very texts that were timed a plan foresees what they took.
+    """
     middle = out.prompt_tokens + out.new_tokens // 2
-    seconds = out.levels[0].forwards * times[0].outside[way]
+    seconds = out.levels[0].forwards * times[0].drawing(way)
     for place, (level, one) in enumerate(zip(out.levels, times, strict=True)):
         proposed = out.levels[place - 1].proposed or 0 if place else 0
         query = round(proposed / level.forwards) + 1

@@ -29,6 +29,7 @@ from heads.measuring.forwards import (
 )
 from heads.measuring.middle import middle_seconds, middle_times
 from heads.measuring.steadiness import unsteady
+from heads.measuring.steps import draft_steps, drafts_ahead, question_steps
 from heads.measuring.traces import Heads, Places
 from registry.planning.measured import edge_subject
 from registry.planning.timing import ChainTimes, EdgeTimes, ForwardTimes
@@ -41,6 +42,11 @@ class _Model:
     levels: dict[bool, RunLevel]
     passes: list[dict[bool, ForwardTimes]] = field(default_factory=list)
 
+    @property
+    def below(self) -> RunLevel:
+        """What runs it below others."""
+        return self.levels[False] if False in self.levels else self.levels[True]
+
 
 @dataclass
 class _Edge:
@@ -49,6 +55,7 @@ class _Edge:
     adviser: AcceptanceHead | None
     verify: list[dict[str, float]] = field(default_factory=list)
     questions: list[dict[str, float]] = field(default_factory=list)
+    ahead: list[dict[str, float]] = field(default_factory=list)
 
 
 class Clock:
@@ -109,6 +116,7 @@ class Clock:
             target=self._cascade.names[places[1]],
             head_name=self._heads[places][0] if places in self._heads else None,
             questions=middle_seconds(edge.questions) if edge.questions else {},
+            ahead=middle_seconds(edge.ahead) if edge.ahead else {},
             verify=middle_seconds(edge.verify),
         )
 
@@ -169,14 +177,18 @@ class Clock:
             for role, level in model.levels.items()
         }
         own = found[place == self._top]
-        ahead = cascade.models[place].device.type != "cpu"
+        ahead = drafts_ahead(cascade, place)
         outside = outside_forwards(
             cascade, place, self._prompt, effort=self._effort, times=own if ahead else None
         )
-        outside = {way: max(0.0, seconds) for way, seconds in outside.items()}
+        steps = draft_steps(model.below, vocab_size=cascade.vocab_size, effort=self._effort) if ahead else {}
+        outside, steps = (
+            {way: max(0.0, seconds) for way, seconds in one.items()} for one in (outside, steps)
+        )
+        beside = {False: {"outside": outside, "ahead": steps}, True: {"outside": outside}}
         model.passes.append(
             {
-                role: found.get(role, own).model_copy(update={"as_target": role, "outside": outside})
+                role: found.get(role, own).model_copy(update={"as_target": role, **beside[role]})
                 for role in (False, True)
             }
         )
@@ -198,3 +210,6 @@ class Clock:
         edge.verify.append(verify_seconds(cascade, places, self._prompt, times=times, effort=self._effort))
         if edge.adviser is not None:
             edge.questions.append(question_seconds(edge.adviser, cascade, places[0], self._effort))
+            if drafts_ahead(cascade, places[0]):
+                level, size = self._models[places[0]].below, cascade.vocab_size
+                edge.ahead.append(question_steps(level, edge.adviser, vocab_size=size, effort=self._effort))

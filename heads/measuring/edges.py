@@ -24,7 +24,7 @@ from heads.edge import AcceptanceHead, Edge, outlook_of
 from heads.generation import Generation
 from heads.measuring.effort import Effort
 from heads.measuring.forwards import WAYS, decoding_seconds
-from heads.sampling import Greedy, Rule, Seeded, Warped
+from heads.measuring.steps import rule_by
 from heads.settings import PerEdgeInt
 from registry.planning.timing import ForwardTimes
 
@@ -42,7 +42,8 @@ def verify_seconds(
 ) -> dict[str, float]:
     """What each verification takes, by 'greedy' and 'sampled': two models of a chain run, drafting a fixed length.
 
-    It is less than nothing where the times explain more than passed.
+    Forwards, drafted tokens and verifications, as a plan counts them, together take what these texts took. So a
+    verification is less than nothing where the times explain more than passed.
 
     Args:
         cascade: The chain.
@@ -62,7 +63,7 @@ def verify_seconds(
             unexplained = [
                 out.seconds
                 - decoding_seconds(out, times, query=LENGTH + 1)
-                - out.levels[0].forwards * times[0].outside[way]
+                - out.levels[0].forwards * times[0].drawing(way)
                 for out in (brief, whole)
             ]
             rounds = whole.levels[1].forwards - brief.levels[1].forwards
@@ -98,7 +99,7 @@ def brief_and_whole(
 def verdict_seconds(cascade: Cascade, way: str, effort: Effort) -> float:
     """Rows of a proposal and of what the target says of it, and the verdict, read by the host."""
     device = cascade.models[-1].device
-    rule: Rule = Greedy() if way == "greedy" else Warped(Seeded(0), temperature=1.0)
+    rule = rule_by(way)
     logits = torch.randn(
         LENGTH + 1, cascade.vocab_size, generator=torch.Generator(device).manual_seed(0), device=device
     )
@@ -118,7 +119,8 @@ def question_seconds(
 ) -> dict[str, float]:
     """What it takes to be told of one token of a model whether to draft on, by 'greedy' and 'sampled'.
 
-    Asked of the head, of the model's confidence, or of both, as decoding does, in the model's dtype and on its device.
+    Asked of the head, of the model's confidence, or of both, as decoding does, in the model's dtype and on its device;
+    a chain that drafts ahead of the host asks so above its lowest level only, and there `question_steps` tells.
     """
     model = cascade.models[place]
     hidden = torch.zeros(1, hidden_size(model), dtype=model.dtype, device=model.device)

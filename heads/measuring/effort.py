@@ -15,7 +15,7 @@ class Effort:
     seconds: After so long one length is fed no more in a pass; it is fed once at least.
     runs: Texts decoded by each law in a pass.
     tokens: New tokens of each of those.
-    head: Times a head is asked in a pass.
+    head: Times a head is asked in a pass, and a draft ahead of the host is timed, at most.
     """
 
     passes: int = 5

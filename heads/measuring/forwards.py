@@ -31,18 +31,23 @@ def forward_seconds(level: RunLevel, effort: Effort) -> dict[tuple[int, int], fl
 
     The model is made for every length that is fed: where it sees fewer positions, the long cache is shorter.
     """
-    bound = max_positions(level.model) or LONG + max(QUERIES)
-    caches = sorted(one for one in {min(one, bound - max(QUERIES)) for one in (SHORT, LONG)} if one > 0)
+    bound = max_positions(level.model)
     found: dict[tuple[int, int], float] = {}
     try:
-        for cached in caches:
+        for cached in caches(level):
             found |= _over_a_cache(level, cached, effort)
         for count in PROMPTS:
-            if count <= bound:
+            if bound is None or count <= bound:
                 found[count, 0] = _of_a_prompt(level, count, effort)
     finally:
         level.end()
     return found
+
+
+def caches(level: RunLevel) -> list[int]:
+    """Positions that forwards are timed over, the short cache first; none where a model has no room for any."""
+    bound = max_positions(level.model) or LONG + max(QUERIES)
+    return sorted(one for one in {min(one, bound - max(QUERIES)) for one in (SHORT, LONG)} if one > 0)
 
 
 def times_of(seconds: Mapping[tuple[int, int], float]) -> tuple[ForwardTime, ...]:
@@ -101,7 +106,7 @@ def _over_a_cache(level: RunLevel, cached: int, effort: Effort) -> dict[tuple[in
     if isinstance(level, CapturedLevel):
         level.warm_up(longest, QUERIES)
     level.begin(longest)
-    level.feed(_tokens(level, cached), 1)
+    level.feed(some_tokens(level, cached), 1)
     found: dict[int, float] = {}
 
     def forward(tokens: list[int]) -> None:
@@ -109,7 +114,7 @@ def _over_a_cache(level: RunLevel, cached: int, effort: Effort) -> dict[tuple[in
         level.rollback(cached)
 
     for count in QUERIES:
-        work = partial(forward, _tokens(level, count))
+        work = partial(forward, some_tokens(level, count))
         work()  # what another length left of the processor's caches is not this one's
         found[count] = median(timings(work, device, most=effort.forwards, seconds=effort.seconds))
     return {(count, cached): seconds for count, seconds in no_dearer(found).items()}
@@ -122,12 +127,12 @@ def _of_a_prompt(level: RunLevel, count: int, effort: Effort) -> float:
         level.begin(count + max(QUERIES))
         level.feed(tokens, 1)
 
-    work = partial(first, _tokens(level, count))
+    work = partial(first, some_tokens(level, count))
     work()
     return median(timings(work, level.model.device, most=effort.forwards, seconds=effort.seconds))
 
 
-def _tokens(level: RunLevel, count: int) -> list[int]:
+def some_tokens(level: RunLevel, count: int) -> list[int]:
     """Ids that differ: a model of many experts does not ask the same few of them."""
     vocabulary = output_rows(level.model)
     return [7 * (place + 1) % vocabulary for place in range(count)]

@@ -14,8 +14,10 @@ def middle_times(passes: Sequence[ForwardTimes]) -> ForwardTimes:
         ForwardTime(query=of[0].query, cached=of[0].cached, seconds=median(one.seconds for one in of))
         for of in zip(*(one.times for one in passes), strict=True)
     ]
-    outside = middle_seconds([one.outside for one in passes])
-    return passes[0].model_copy(update={"times": tuple(times), "outside": outside})
+    outside, ahead = (
+        middle_seconds(of) for of in ([one.outside for one in passes], [one.ahead for one in passes])
+    )
+    return passes[0].model_copy(update={"times": tuple(times), "outside": outside, "ahead": ahead})
 
 
 def middle_seconds(passes: Sequence[Mapping[str, float]]) -> dict[str, float]:

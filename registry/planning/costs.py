@@ -16,7 +16,7 @@ class ChainCosts:
     """Seconds of everything a chain does, smallest model first.
 
     forwards: Of each level, by the number of tokens it is fed; the first entry, of no token, is 0.
-    draw: Of a token drawn at the lowest level, besides its forward.
+    draw: Of a token drawn at the lowest level, besides its forward; less than nothing where a draft's steps overlap.
     verify: Of each level above the lowest, besides its forward: rows, verdict, bookkeeping.
     heads: Of each edge, one question to its head.
     prompt: Of each level, a token of the prompt; the first forward reads it.
@@ -61,16 +61,19 @@ class ChainCosts:
             chain: Of the whole chain, where it was run.
         """
         law = "greedy" if greedy else "sampled"
+        lowest = models[0]
         queries = range(1, LONGEST_QUERY + 1)
         verify = [edge.verify[law] for edge in edges]
         if chain is not None:
-            # Beside forwards a round takes no less than nothing, whatever a slow moment of the machine told.
-            verify[-1] += max(chain.round, -sum(verify))
+            # Beside forwards a round takes no less than nothing, whatever a slow moment of the machine told; and where
+            # hardly anything is drafted, there is no more of it than the last forward.
+            least = models[-1].seconds(1, cached) / 2
+            verify[-1] = max(verify[-1] + max(chain.round, -sum(verify)), -least)
         return cls(
             forwards=tuple((0.0, *(one.seconds(query, cached) for query in queries)) for one in models),
-            draw=models[0].outside[law],
+            draw=max(lowest.drawing(law), -lowest.seconds(1, cached)) if edges else lowest.outside[law],
             verify=tuple(verify),
-            heads=tuple(edge.question(law) for edge in edges),
+            heads=tuple(edge.question(law, lowest=place == 0) for place, edge in enumerate(edges)),
             prompt=tuple(one.seconds(prompt_tokens) / prompt_tokens for one in models),
         )
 

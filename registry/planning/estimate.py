@@ -120,7 +120,11 @@ class Estimator:
     def seconds(self, model: str, *, as_target: bool) -> float | None:
         """One token through one model; None where it was not measured and its size is not known."""
         found = self._times_of(model, as_target=as_target)
-        return None if found is None else found[0].seconds(1, self._cached) + found[0].outside[self._kind]
+        if found is None:
+            return None
+        times, _ = found
+        beside = times.outside[self._kind] if as_target else times.drawing(self._kind)
+        return times.seconds(1, self._cached) + beside
 
     def rough_acceptance(self, source: str, target: str) -> float | None:
         """Of an edge, without looking at files; None where neither sizes nor times are known."""

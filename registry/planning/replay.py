@@ -64,7 +64,8 @@ class Replay:
         costs: What its steps take.
         traces: One per edge, smallest first, along the same texts of the chain's last model; none for a model alone.
         prompts: For a model alone, the lengths of prompts and of texts.
-        ahead: The lowest level drafts ahead of the host, as on a GPU: then a stop by its head comes a step late.
+        ahead: The lowest level drafts ahead of the host, as on a GPU: then a stop by its head comes a step late, and
+            every step of a draft but the first asks it.
 
     Attributes:
         asked: Edges whose head is known to answer.
@@ -110,6 +111,7 @@ class _Run:
         self.proposed = [0] * self.top
         self.accepted = [0] * self.top
         self.end = 0
+        self.in_vain = 0  # tokens drafted past the stop of the draft that was proposed last
         self.cached = [0] * (self.top + 1)
 
     def decode(self, text: _Text) -> None:
@@ -128,6 +130,7 @@ class _Run:
     def _propose(self, index: int, budget: int) -> int:
         """Let a level below the top append tokens; how many."""
         start = self.end
+        self.in_vain = 0
         budget = min(budget, self.lengths.max_draft[index])
         if budget <= 0:
             return 0
@@ -146,7 +149,7 @@ class _Run:
                 return drafted
             if asks and drafted >= least and 1 - survival * self._next(index) > limit:
                 if self.ahead and index == 0:
-                    self._forward(0, 1)
+                    self._draw_in_vain()
                 return drafted
 
     def _draw(self, start: int, budget: int, *, asks: bool = False) -> float:
@@ -155,14 +158,21 @@ class _Run:
         self.seconds += self.costs.draw
         self.cached[0] = end
         self.end = end + 1
-        if asks and end > start and budget > 1:
+        if asks and end > start and (budget > 1 or self.ahead):
             return self._asked(0, end - 1, end)
         return 1.0
+
+    def _draw_in_vain(self) -> None:
+        """The step that was on its way when a draft ahead was stopped: whole, and fed to the level above."""
+        self._forward(0, 1)
+        self.seconds += self.costs.draw + self.costs.heads[0]
+        self.cached[0] = self.end
+        self.in_vain = 1
 
     def _verify(self, index: int, start: int, budget: int, *, asks: bool = False) -> float:
         end = self.end
         count = self._propose(index - 1, budget - 1)
-        self._forward(index, self.end - self.cached[index])
+        self._forward(index, self.end + self.in_vain - self.cached[index])
         self.seconds += self.costs.verify[index - 1]
         flags = self.text.kept[index - 1]
         kept = 0

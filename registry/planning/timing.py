@@ -28,13 +28,16 @@ class ForwardTimes(Record):
     one path. `times` has short queries over a short and a long cache, and longer ones, those of prompts, over an empty
     one.
     `outside` is the time of a token decoded by this model alone that its forward does not take: row, draw, and the
-    loop; by 'greedy' and 'sampled'.
+    loop; by 'greedy' and 'sampled'. `ahead` is that of a whole step of a draft, forward included, which this model does
+    ahead of the host: the host's work or the device's, whichever is longer. There is none where it drafts token by
+    token, as on a CPU, nor in older measurements.
     """
 
     model: str
     as_target: bool = False
     times: tuple[ForwardTime, ...]
     outside: dict[str, Seconds]
+    ahead: dict[str, Seconds] = Field(default_factory=dict)
 
     def seconds(self, query: int, cached: int = 0) -> float:
         """A forward's time: between what was measured on straight lines, beyond it in proportion.
@@ -52,13 +55,26 @@ class ForwardTimes(Record):
             return _between(longest, query)
         return _between({one: _between(table, query) for one, table in short.items()}, cached, hold=True)
 
+    def drawing(self, way: str) -> float:
+        """What a token takes beside its forward that this model drafts for another.
+
+        A step ahead of the host may take less than a forward that is waited for: then it is less than nothing. With its
+        forward over the cache that steps were timed over, the shortest, it is the step as it was measured.
+        """
+        if way not in self.ahead:
+            return self.outside[way]
+        return self.ahead[way] - self.seconds(
+            1, min((one.cached for one in self.times if one.cached), default=0)
+        )
+
 
 class EdgeTimes(Record):
     """What one edge's rounds take besides forwards, by 'greedy' and 'sampled', in seconds.
 
     `verify` is that of each verification: rows, verdict, bookkeeping; `questions` of each question that may stop a
-    draft, to its head, to its source's confidence, or to both; none without a head. Older measurements know `head`
-    alone, of each call of the head.
+    draft, to its head, to its source's confidence, or to both; none without a head. `ahead` is what a step of a draft
+    ahead of the host takes more where it is asked: as for `ForwardTimes`, by the chain's lowest model alone. Older
+    measurements know `head` alone, of each call of the head.
     """
 
     source: str
@@ -66,11 +82,18 @@ class EdgeTimes(Record):
     head_name: str | None = None
     head: Seconds = 0.0
     questions: dict[str, Seconds] = Field(default_factory=dict)
+    ahead: dict[str, Seconds] = Field(default_factory=dict)
     verify: dict[str, Seconds]
 
-    def question(self, way: str) -> float:
-        """What one question takes where tokens are drawn so."""
-        return self.questions.get(way, self.head)
+    def question(self, way: str, *, lowest: bool = False) -> float:
+        """What one question takes where tokens are drawn so.
+
+        Args:
+            way: 'greedy' or 'sampled'.
+            lowest: Whether the edge is a chain's first, whose source drafts ahead of the host where it can.
+        """
+        known = self.questions.get(way, self.head)
+        return self.ahead.get(way, known) if lowest else known
 
 
 class ChainTimes(Record):

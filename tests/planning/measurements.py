@@ -40,9 +40,15 @@ def stored(
 
 
 def timed(
-    model: str, seconds: float, *, outside: float = 0.0, setup: Setup = HERE, fingerprint: str = SAME
+    model: str,
+    seconds: float,
+    *,
+    outside: float = 0.0,
+    ahead: float | None = None,
+    setup: Setup = HERE,
+    fingerprint: str = SAME,
 ) -> list[Measurement]:
-    """Forwards that take the same for any length, in both roles."""
+    """Forwards that take the same for any length, in both roles, and steps ahead of the host where there are any."""
     times = tuple(
         ForwardTime(query=query, cached=cached, seconds=seconds) for query in (1, 16) for cached in (0, 64)
     )
@@ -50,7 +56,13 @@ def timed(
         stored(
             "forwards",
             target_subject(model) if as_target else model,
-            ForwardTimes(model=model, as_target=as_target, times=times, outside=dict.fromkeys(BOTH, outside)),
+            ForwardTimes(
+                model=model,
+                as_target=as_target,
+                times=times,
+                outside=dict.fromkeys(BOTH, outside),
+                ahead={} if as_target or ahead is None else dict.fromkeys(BOTH, ahead),
+            ),
             setup=setup,
             fingerprint=fingerprint,
         )

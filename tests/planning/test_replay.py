@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -23,7 +24,7 @@ PAST = 12  # places that are proposed past the end
 COSTS = (1.0, 10.0, 100.0, 1000.0)
 # what the head says of tokens that were read, and how sure the level is of the last one
 AS_SAID = Outlook(head=1.0, confidence=0.0, bias=0.0, next_confidence=1.0, next_bias=0.0)
-Chain = tuple[list[list[int]], list[list[float] | None], DraftLengths, list[float] | None]
+Chain = tuple[list[list[int]], list[list[float] | None], DraftLengths, list[float] | None, bool]
 
 
 def edge_trace(
@@ -50,6 +51,7 @@ def decoded(
     numbers: list[list[float] | None],
     lengths: DraftLengths,
     sure: list[float] | None,
+    ahead: bool,
 ) -> tuple[Rounds, list[ScriptedLevel], list[ScriptedHead | None]]:
     """The real rounds over scripted levels."""
     levels = [ScriptedLevel(str(place), said, sure) for place, said in enumerate(script)]
@@ -67,7 +69,13 @@ def decoded(
         )
     ]
     rounds = Rounds(
-        levels=levels, edges=edges, rule=Greedy(), prompt=[0], end_tokens=frozenset(), vocab_size=4
+        levels=levels,
+        edges=edges,
+        rule=Greedy(),
+        prompt=[0],
+        end_tokens=frozenset(),
+        vocab_size=4,
+        ahead=ahead,
     )
     done = 0
     while done < TOKENS:
@@ -77,7 +85,9 @@ def decoded(
 
 @st.composite
 def chains(draw: st.DrawFn) -> Chain:
-    """What two to four levels say, what their heads answer, how long they draft, and how sure of it they are."""
+    """What up to four levels say, what their heads answer, how long they draft, how sure of it they are, and whether
+    the lowest drafts ahead of the host.
+    """
     count = draw(st.integers(1, 4))
     # mostly the same token, so that a good share is kept
     token = st.sampled_from([1, 1, 1, 2, 3])
@@ -94,7 +104,7 @@ def chains(draw: st.DrawFn) -> Chain:
     )
     odds = st.sampled_from([0.5, 0.75, 0.875, 0.9375])
     sure = st.lists(odds, min_size=TOKENS + PAST, max_size=TOKENS + PAST)
-    return script, numbers, lengths, draw(st.none() | sure)
+    return script, numbers, lengths, draw(st.none() | sure), draw(st.booleans())
 
 
 @given(chains())
@@ -103,8 +113,8 @@ def test_rounds_are_those_of_decoding(chain: Chain) -> None:
     """
     Forwards, their lengths, tokens proposed and kept, and questions to heads are those of the real rounds.
     """
-    script, numbers, lengths, sure = chain
-    rounds, levels, heads = decoded(script, numbers, lengths, sure)
+    script, numbers, lengths, sure, ahead = chain
+    rounds, levels, heads = decoded(script, numbers, lengths, sure, ahead)
     traces = [
         edge_trace(said, above, answers, sure)
         for (said, above), answers in zip(pairwise(script), numbers, strict=True)
@@ -125,7 +135,7 @@ def test_rounds_are_those_of_decoding(chain: Chain) -> None:
         prompt=(0.0,) * len(script),
     )
 
-    found = played(querying, traces, lengths)
+    found = played(querying, traces, lengths, ahead)
 
     assert found.forwards == tuple(level.forwards for level in levels)
     assert found.proposed == tuple(tally.proposed for tally in rounds.tallies)
@@ -133,14 +143,16 @@ def test_rounds_are_those_of_decoding(chain: Chain) -> None:
     assert found.seconds == sum(
         scale * sum(level.queries) for scale, level in zip((1, 97, 9973, 999983), levels, strict=False)
     )
-    assert played(asking, traces, lengths).seconds == sum(
+    assert played(asking, traces, lengths, ahead).seconds == sum(
         head.questions for head in heads if head is not None
     )
 
 
-def played(costs: ChainCosts, traces: list[EdgeTrace], lengths: DraftLengths) -> Replayed:
+def played(
+    costs: ChainCosts, traces: list[EdgeTrace], lengths: DraftLengths, ahead: bool = False
+) -> Replayed:
     """Replayed; a model alone has a text of the same length."""
-    return Replay(costs, traces, prompts=[(1, TOKENS)]).run(lengths)
+    return Replay(costs, traces, prompts=[(1, TOKENS)], ahead=ahead).run(lengths)
 
 
 def test_a_chain_costs_what_its_forwards_cost() -> None:
@@ -157,17 +169,20 @@ def test_a_chain_costs_what_its_forwards_cost() -> None:
 
 def test_what_a_draft_ahead_wastes_is_counted() -> None:
     """
-    Where the host looks a step late, a stop by a head costs one forward more of the lowest level.
+    Where the host looks a step late, a stop by a head costs a whole step more of the lowest level: forward and draw.
     """
     said = [1] * (TOKENS + PAST)
     traces = [edge_trace(said, said, [0.25] * (TOKENS + PAST))]
     lengths = DraftLengths(min_draft=(1,), max_draft=(8,), threshold=(0.5,))
+    costs = replace(ChainCosts.flat(1.0, 10.0), draw=0.5)
 
-    waiting = Replay(ChainCosts.flat(1.0, 10.0), traces).run(lengths)
-    ahead = Replay(ChainCosts.flat(1.0, 10.0), traces, ahead=True).run(lengths)
+    waiting = Replay(costs, traces).run(lengths)
+    ahead = Replay(costs, traces, ahead=True).run(lengths)
 
     assert ahead.proposed == waiting.proposed
-    assert ahead.forwards[0] > waiting.forwards[0]
+    in_vain = ahead.forwards[0] - waiting.forwards[0]
+    assert in_vain > 0
+    assert ahead.seconds - waiting.seconds == pytest.approx(in_vain * 1.5)
 
 
 def test_chance_decides_by_shares() -> None:
