@@ -64,20 +64,41 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("package", ["registry", "heads"])
 def test_front_door_lists_what_is_visible(package: str) -> None:
     """
-    `__all__` is sorted and equals what the file imports, and the file does nothing else.
+    `__all__` is sorted and equals what the file imports, for use or for type checkers, each out of that very room.
     """
     door = importlib.import_module(package)
     tree = ast.parse((ROOT / package / "__init__.py").read_text())
     imported = {
-        alias.asname or alias.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
+        alias.asname or alias.name: node.module
+        for node in _nodes(tree, type_checking=True)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}.")
         for alias in node.names
     }
 
     assert list(door.__all__) == sorted(door.__all__)
-    assert set(door.__all__) == imported
+    assert set(door.__all__) == set(imported)
+    for name, room in imported.items():
+        assert getattr(door, name) is getattr(importlib.import_module(room or ""), name)
+
+
+def test_front_door_of_heads_does_nothing_else() -> None:
+    """
+    The file of heads only imports and lists; that of registry fetches what it lists when it is asked for.
+    """
+    tree = ast.parse((ROOT / "heads" / "__init__.py").read_text())
+
     assert all(isinstance(node, (ast.ImportFrom, ast.Expr, ast.Assign)) for node in tree.body)
+
+
+def test_front_door_of_registry_knows_no_other_name() -> None:
+    """
+    What the door does not list it does not have, and what it lists is shown before it was fetched.
+    """
+    door = importlib.import_module("registry")
+
+    assert set(door.__all__) <= set(dir(door))
+    with pytest.raises(AttributeError, match="has no attribute 'plans'"):
+        _ = door.plans
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """`specreg`: the group of commands, and how it ends.
 
-Exit codes: 0 sound; 1 a fault was found; 2 wrong usage, or it could not look. Errors are one sentence on
-stderr, those that nobody foresaw included; `--debug` shows the traceback.
+Exit codes: 0 sound; 1 a fault was found; 2 wrong usage, or it could not look; 130 interrupted. Errors are one
+sentence on stderr, those that nobody foresaw included; `--debug` shows the traceback.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from registry.cli.suggesting import catalogs_in, with_catalogs
 from registry.errors import SpecregError
+from registry.interruption import INTERRUPTED, hear, settle, was_heard
 
-INTERRUPTED = 130
 COMMANDS = {  # name -> the module under registry.cli and its function
     "list": ("list", "list_"),
     "show": ("show", "show"),
@@ -120,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug, given = "--debug" in given, [part for part in given if part != "--debug"]
     try:
+        hear()
         outcome = specreg.main(args=given, prog_name="specreg", standalone_mode=False)
     except SpecregError as error:
         _show(error, debug=debug)
@@ -129,13 +130,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        _complain(_interrupted(given))
-        sys.exit(INTERRUPTED)
+        _end_interrupted(given)
     except _NobodyReads:
         _drop_output()
         sys.exit(0)
     except Exception as error:
         _show(error, debug=debug)
+        if was_heard():
+            _end_interrupted(given)
         _complain(_unforeseen(error))
         _drop_output()
         sys.exit(2)
@@ -152,6 +154,12 @@ def _show(error: Exception, *, debug: bool) -> None:
 def _complain(message: str) -> None:
     with suppress(OSError):  # stderr may be what cannot be written; the exit code tells as much
         click.echo(f"specreg: {message}", err=True)
+
+
+def _end_interrupted(given: Sequence[str]) -> NoReturn:
+    settle()
+    _complain(_interrupted(given))
+    sys.exit(INTERRUPTED)
 
 
 def _interrupted(given: Sequence[str]) -> str:
