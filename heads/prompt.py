@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -90,6 +91,10 @@ def _writable(text: str) -> str:
     return text
 
 
+def _is_id(token: object) -> bool:
+    return isinstance(token, Integral) and not isinstance(token, bool)
+
+
 def _listed(prompt: object) -> list[int]:
     """Token ids of one text from a list, a (T,) or a (1, T) tensor."""
     expected = "text, chat messages, a list of token ids, or a (T,) or (1, T) tensor of them"
@@ -103,6 +108,6 @@ def _listed(prompt: object) -> list[int]:
     raw = isinstance(
         prompt, bytes | bytearray | memoryview
     )  # integers, too, but nobody means token ids by them
-    if isinstance(prompt, Sequence) and not raw and all(type(token) is int for token in prompt):
-        return list(prompt)
+    if isinstance(prompt, Sequence) and not raw and all(map(_is_id, prompt)):
+        return [int(token) for token in prompt]
     raise GenerationError(option="prompt", expected=expected, found=prompt)

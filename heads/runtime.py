@@ -22,10 +22,10 @@ from heads.models import load_registered_model, load_registered_tokenizer, requi
 from heads.placement import SHORTEST, Placement, chain_memory, require_room, spread_placement
 from heads.prompt import Prompt, prompt_ids
 from heads.settings import MAX_DRAFT, PerEdgeInt
-from registry.errors import CheckpointError, NotInstalledError, UsageError
+from registry.errors import CheckpointError, GenerationError, NotInstalledError, UsageError
 from registry.files.filenames import CALIBRATION, CONFIG, WEIGHTS
 from registry.records import Head
-from registry.suggested import fetching_chain
+from registry.suggested import bringing
 from registry.verify import read_verified
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def load_cascade(
         UsageError: No such device, dtype or engine here; or no room for it, with what there would be room for.
     """
     asked = read_engine(engine)
+    _require_positions(max_length)
     placement = placement_named(device, device_map)
     kind = dtype_named(dtype, placement.first)
     shelf = pipeline.shelf
@@ -107,6 +108,7 @@ def memory_of(
     Raises:
         NotInstalledError, CheckpointError, UsageError: as for `load_cascade`, but for want of room.
     """
+    _require_positions(max_length)
     placement = placement_named(device, device_map)
     _require_all(pipeline)
     return chain_memory(
@@ -219,17 +221,22 @@ def text_streamer(cascade: Cascade) -> TextStreamer:
     return TextStreamer(cascade.tokenizer, skip_prompt=True)  # type: ignore[arg-type]
 
 
+def _require_positions(max_length: object) -> None:
+    if max_length is not None and not (isinstance(max_length, int) and max_length >= 1):
+        raise GenerationError(option="max_length", expected="1 position or more, or None", found=max_length)
+
+
 def _require_all(pipeline: Pipeline) -> None:
     """Say at once everything that is missing."""
     shelf = pipeline.shelf
     places = {model.alias: shelf.model_place(model) for model in pipeline.chain.models}
     places |= {head.name: shelf.head_place(head) for head in pipeline.chain.heads}
-    missing = {name: place.looked_in for name, place in places.items() if place.folder is None}
+    missing = {name: place for name, place in places.items() if place.folder is None}
     if missing:
         raise NotInstalledError(
             subject=tuple(missing),
-            where=", ".join(dict.fromkeys(missing.values())),
-            next_step=f"`{fetching_chain(pipeline.models, catalogs=shelf.given)}` fetches all of it.",
+            where=", ".join(dict.fromkeys(place.looked_in for place in missing.values())),
+            next_step=bringing(pipeline.models, missing, catalogs=shelf.given),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Final, TypeVar
 
 from registry.errors import GenerationError
@@ -124,13 +125,13 @@ def per_edge(option: str, value: object, edges: int, kind: type[_Number]) -> tup
 
 
 def _integer(option: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):  # numpy's are integers, too
         raise GenerationError(option=option, expected="an integer", found=value)
-    return value
+    return int(value)
 
 
 def _real(option: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise GenerationError(option=option, expected="a finite number", found=value)
     return float(value)
 

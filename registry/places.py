@@ -52,14 +52,14 @@ class Place:
 
 
 def download_command(name: str) -> str:
-    """What brings one head or model here from the Hub. A model comes as a chain of its own.
+    """What brings one head or model here from the Hub. A model comes alone.
 
     >>> download_command("a--to--b/run")
     'specreg download a--to--b/run'
     >>> download_command("a")
-    'specreg download a a --models'
+    'specreg download a --models'
     """
-    return f"specreg download {name}" + ("" if HEAD_SEPARATOR in name else f" {name} --models")
+    return f"specreg download {name}" + ("" if HEAD_SEPARATOR in name else " --models")
 
 
 def head_place(catalog: Catalog, head: Head, *, commit: str | None = None) -> Place:

@@ -5,7 +5,7 @@ Commands are worded by `registry.command`, so that they run as they are printed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from registry.command import Catalogs, chosen, command
@@ -19,24 +19,40 @@ CATALOG: Final = "CATALOG"  # where nothing tells which file of several is meant
 
 
 def fetching(name: str, *, catalogs: Catalogs = ()) -> str:
-    """What brings one head or model here from the Hub. A model comes as a chain of its own.
+    """What brings one head or model here from the Hub. A model comes alone.
 
     >>> fetching("a--to--b/run"), fetching("a")
-    ('specreg download a--to--b/run', 'specreg download a a --models')
+    ('specreg download a--to--b/run', 'specreg download a --models')
     """
-    alone = () if HEAD_SEPARATOR in name else (name, "--models")
-    return command("download", name, *alone, catalogs=catalogs)
+    of_model = () if HEAD_SEPARATOR in name else ("--models",)
+    return command("download", name, *of_model, catalogs=catalogs)
 
 
 def fetching_chain(models: Sequence[str], *, catalogs: Catalogs = ()) -> str:
     """What brings exactly this chain here, its models included.
 
     >>> fetching_chain(["a", "b"]), fetching_chain(["a"])
-    ('specreg download a b --length 2 --models', 'specreg download a a --models')
+    ('specreg download a b --length 2 --models', 'specreg download a --models')
     """
     if len(models) == 1:
         return fetching(models[0], catalogs=catalogs)
     return command("download", *chosen(models), "--models", catalogs=catalogs)
+
+
+def bringing(models: Sequence[str], missing: Mapping[str, Place], *, catalogs: Catalogs = ()) -> str:
+    """What brings here whatever is missing of this chain, as a sentence. From a folder nothing can be fetched.
+
+    Args:
+        models: Of the chain.
+        missing: What is not here, by name, with where it should be.
+        catalogs: What the command is to be given too.
+    """
+    fetched = f"`{fetching_chain(models, catalogs=catalogs)}`"
+    own = [name for name, place in missing.items() if place.kind != "hub"]
+    if not own:
+        return f"{fetched} fetches all of it."
+    put = f"Put {', '.join(own)} there, or mend the catalog"
+    return f"{put}." if len(own) == len(missing) else f"{put}; {fetched} then fetches the rest."
 
 
 def locking(*, catalogs: Catalogs = ()) -> str:

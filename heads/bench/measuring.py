@@ -75,10 +75,10 @@ class Journal:
             self._file.flush()
 
     def _take_up(self, path: Path, plan: dict[str, Any]) -> None:
-        text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]  # a line that was cut off is measured again
-        lines = whole.splitlines()
         try:
+            text = path.read_text(encoding="utf-8")
+            whole = text[: text.rfind("\n") + 1]  # a line that was cut off is measured again
+            lines = whole.splitlines()
             if lines and json.loads(lines[0]) != json.loads(json.dumps(plan)):
                 raise UsageError(
                     f"{path} was begun with other prompts, options or versions. Remove it, or name another file."
@@ -110,7 +110,9 @@ def measure(
             told(system.mode)
             continue
         if system.mode not in warm:
-            short = Sampling(**{**asdict(sampling), "max_new_tokens": WARM_UP_TOKENS})
+            short = Sampling(
+                **{**asdict(sampling), "max_new_tokens": min(WARM_UP_TOKENS, sampling.max_new_tokens)}
+            )
             system.run(prompts[prompt], short, seed=0)
             warm.add(system.mode)
         run = system.run(prompts[prompt], sampling, seed=1000 * repeat + prompt)

@@ -84,8 +84,8 @@ def _engine(found: Plan, device: str, options: dict[str, Any]) -> dict[str, Any]
 
 
 def _warn(found: Plan, best: PlannedChain) -> None:
-    """Say that the choice is a guess, and what would make it more."""
-    if best.estimate.measured:
+    """Say that the choice is a guess, and what would make it more; one that is not here lacks its files first."""
+    if best.estimate.measured or not best.installed:
         return
     how = (
         "Nothing was measured in this setup"

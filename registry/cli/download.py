@@ -16,7 +16,7 @@ from registry.records import HEAD_SEPARATOR
 
 
 @click.command(epilog="Example: specreg download qwen3-0.6b qwen3-14b --dry-run")
-@click.argument("names", nargs=-1, metavar="SOURCE TARGET | HEAD...")
+@click.argument("names", nargs=-1, metavar="SOURCE TARGET | HEAD... | MODEL")
 @click.option("--all", "every", is_flag=True, help="Every head of the catalog.")
 @click.option("--models", is_flag=True, help="The base models as well.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be fetched, and how many bytes.")
@@ -45,18 +45,18 @@ def download(
 ) -> None:
     """Fetch and check the heads of the chain from SOURCE to TARGET, or the heads named (A--to--B[/RUN]).
 
-    Files go into the Hub's own cache, at one commit, several at once, and every byte is compared with
-    catalog.lock, or with the Hub's own digests where that has no entry, which is said and recorded. A head is
-    linked into the cache when all of its files are right. What is here and as recorded is not fetched again,
-    and what broke off is gone on with. Ends with 1 when a file is not what it should be, with 2 when the Hub
-    could not be asked.
+    With --models the models that these join come as well, and MODEL alone brings just itself. Files go into
+    the Hub's own cache, at one commit, several at once, and every byte is compared with catalog.lock, or with
+    the Hub's own digests where that has no entry, which is said and recorded. A head is linked into the cache
+    when all of its files are right. What is here and as recorded is not fetched again, and what broke off is
+    gone on with. Ends with 1 when a file is not what it should be, with 2 when the Hub could not be asked.
     """
     from registry.hub.download import download as run
     from registry.shelf import Shelf
     from registry.store.remembering import note_download
 
     shelf = Shelf.open(catalog)
-    heads, joined = _chosen(shelf, names, narrowing, every=every)
+    heads, joined = _chosen(shelf, names, narrowing, every=every, models=models)
     with ExitStack() as stack:
         bars = stack.enter_context(Bars()) if sys.stderr.isatty() and not (as_json or dry_run) else None
         report = run(
@@ -82,11 +82,12 @@ def download(
 
 
 def _chosen(
-    shelf: Any, names: tuple[str, ...], narrowing: dict[str, Any], *, every: bool
+    shelf: Any, names: tuple[str, ...], narrowing: dict[str, Any], *, every: bool, models: bool
 ) -> tuple[list[Any], list[Any]]:
     """The heads that the names call, and the models that these join."""
-    from registry.names import find_heads
+    from registry.names import find_heads, find_model
     from registry.pipeline import find_chain
+    from registry.suggested import fetching
 
     if every and names:
         raise click.UsageError("--all stands for every head: give no names with it.")
@@ -99,9 +100,18 @@ def _chosen(
         heads = list(shelf.catalog.heads) if every else named
         aliases = dict.fromkeys(alias for head in heads for alias in (head.source, head.target))
         return heads, [shelf.catalog.models[alias] for alias in aliases]
+    if len(names) == 1:
+        model = find_model(shelf.catalog, names[0])
+        if not models or any(narrowing.values()):
+            raise click.UsageError(
+                f"{model.alias} is one model, and no chain. `{fetching(model.alias, catalogs=shelf.given)}` "
+                "fetches it; with a second one the heads between them are fetched."
+            )
+        return [], [model]
     if len(names) != 2 or any(HEAD_SEPARATOR in name for name in names):
         raise click.UsageError(
-            "Give two models, SOURCE and TARGET, or one or more heads (A--to--B[/RUN]), or --all."
+            "Give two models, SOURCE and TARGET, or one or more heads (A--to--B[/RUN]), or one model with --models, "
+            "or --all."
         )
     chain = find_chain(shelf, *names, **{**narrowing, "via": narrowing["via"] or None})
     return list(chain.heads), list(chain.models)

@@ -24,6 +24,9 @@ class Size(click.ParamType[int]):
 
     >>> Size().convert("80GB", None, None), Size().convert("1.5 GiB", None, None)
     (80000000000, 1610612736)
+    >>> Size().convert("0 GB", None, None)
+    Traceback (most recent call last):
+    click.exceptions.BadParameter: expected a size above 0, such as 80GB or 24GiB, got '0 GB'
     """
 
     name = "size"
@@ -31,8 +34,8 @@ class Size(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read it, or say what was expected."""
         match = _SIZE.fullmatch(str(value).strip())
-        if match is None:
-            self.fail(f"expected a size such as 80GB or 24GiB, got {value!r}", param, ctx)
+        if match is None or not float(match[1]):
+            self.fail(f"expected a size above 0, such as 80GB or 24GiB, got {value!r}", param, ctx)
         number, unit, binary = match.groups()
         power = "KMGT".index(unit.upper()) + 1 if unit else 0
         return round(float(number) * float(1024 if binary else 1000) ** power)

@@ -1,4 +1,4 @@
-"""How facts reach the reader: tables on a terminal, plain lines in a pipe, JSON on request."""
+"""How facts reach the reader: tables on a terminal that has the room, plain lines in a pipe, JSON on request."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
+
+FOLDED: Final = 16  # characters: longer words, as digests and paths, may be folded
+BETWEEN: Final = 3  # characters from one column to the next
 
 
 def print_json(document: object) -> None:
@@ -17,7 +20,10 @@ def print_json(document: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
-    """A table on a terminal; in a pipe one line per row, cells apart by tabs, the column names first."""
+    """A table on a terminal; in a pipe one line per row, cells apart by tabs, the column names first.
+
+    Where a terminal is so narrow that names and numbers would be broken, a row is told in lines.
+    """
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in [list(columns), *cells]:
@@ -28,12 +34,45 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, tit
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    if _narrowest(columns, cells) > console.width:
+        if title:
+            click.echo(title)
+        for row in cells:
+            _print_row(columns, row, console.width)
+        return
     table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in cells:
         table.add_row(*(Text.from_ansi(cell) for cell in row))
-    Console().print(table)
+    console.print(table)
+
+
+def _narrowest(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    """How wide a table must be to break no word that is not long."""
+    longest = [
+        max((len(word) for cell in column for word in click.unstyle(cell).split()), default=0)
+        for column in zip(columns, *cells, strict=True)
+    ]
+    return sum(min(width, FOLDED) for width in longest) + BETWEEN * (len(columns) - 1)
+
+
+def _print_row(columns: Sequence[str], row: Sequence[str], width: int) -> None:
+    """The first cell, and below it the others by their columns' names, as far as they say something."""
+    click.echo(row[0])
+    told = [
+        f"{name} {cell}" for name, cell in zip(columns[1:], row[1:], strict=True) if cell not in {"", "-"}
+    ]
+    line = ""
+    for one in told:
+        longer = f"{line}, {one}" if line else f"  {one}"
+        if line and len(click.unstyle(longer)) >= width:
+            click.echo(f"{line},")
+            longer = f"  {one}"
+        line = longer
+    if line:
+        click.echo(line)
 
 
 def print_facts(facts: Sequence[tuple[str, Any]]) -> None:

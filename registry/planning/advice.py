@@ -36,7 +36,7 @@ def next_steps(
     models = estimate.models
     steps = []
     if not installed:
-        which = chosen(models, run) if len(models) > 1 else [*models, *models]
+        which = chosen(models, run) if len(models) > 1 else models
         steps.append(command("download", *which, "--models", catalogs=catalogs))
     if not estimate.measured:
         run = run or (estimate.unheard[0].rpartition("/")[2] if estimate.unheard else None)

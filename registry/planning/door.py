@@ -117,11 +117,13 @@ def plan_here(
     from registry.planning.plan import plan as ranked  # noqa: PLC0415 - numpy
     from registry.store.measured import read_measurements  # noqa: PLC0415 - sqlite3
 
-    _require(top >= 1, "top", "1 or more", top)
-    _require(most_models >= 1, "most_models", "1 or more", most_models)
-    _require(
-        memory_bytes is None or memory_bytes > 0, "memory_bytes", "a number of bytes, or None", memory_bytes
-    )
+    for name, count, expected in (
+        ("top", top, "an integer, 1 or more"),
+        ("most_models", most_models, "an integer, 1 or more"),
+        ("memory_bytes", 1 if memory_bytes is None else memory_bytes, "a number of bytes, or None"),
+    ):
+        _require(isinstance(count, int) and count >= 1, name, expected, count)
+    _require(device is None or isinstance(device, str), "device", "a name, as 'cpu' or 'cuda:0'", device)
     _require(dtype in {None, *DTYPES}, "dtype", f"one of {', '.join(DTYPES)}", dtype)
     _require(engine in {None, *get_args(Engine)}, "engine", f"one of {', '.join(get_args(Engine))}", engine)
     last = find_model(shelf.catalog, target).alias

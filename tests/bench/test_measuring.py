@@ -104,6 +104,18 @@ def test_systems_take_turns(systems: list[System]) -> None:
     assert sorted(modes[:3]) == sorted(modes[3:])
 
 
+def test_warming_up_needs_no_more_room_than_the_text(systems: list[System]) -> None:
+    """
+    A prompt that leaves room for one new token is measured, though a system is otherwise warmed up by more.
+    """
+    positions = int(systems[0].cascade.models[-1].config.max_position_embeddings)  # type: ignore[attr-defined]
+    journal = Journal(None, PLAN)
+
+    measure(systems[:1], [[3] * (positions - 1)], Sampling(max_new_tokens=1), journal, repeats=1)
+
+    assert [len(row.run.token_ids) for row in journal.rows] == [1]
+
+
 class PowerCutError(Exception):
     """The machine went down."""
 
@@ -138,17 +150,19 @@ def test_what_was_broken_off_goes_on(systems: list[System], tmp_path: Path) -> N
     assert not path.exists()
 
 
-@pytest.mark.parametrize("content", ['{"of": "another"}\n', "no json\n", '{"of": "this test"}\n{"odd": 1}\n'])
-def test_a_journal_of_something_else_is_left_alone(content: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content", [b'{"of": "another"}\n', b"no json\n", b'{"of": "this test"}\n{"odd": 1}\n', b"\xff\xfe\n"]
+)
+def test_a_journal_of_something_else_is_left_alone(content: bytes, tmp_path: Path) -> None:
     """
     Rows of other prompts, options or versions are not mixed in: the file is named and stays as it was.
     """
     path = tmp_path / "journal"
-    path.write_text(content)
+    path.write_bytes(content)
 
     with pytest.raises(UsageError, match="journal"):
         Journal(path, PLAN)
-    assert path.read_text() == content
+    assert path.read_bytes() == content
 
 
 def test_what_is_tried_is_in_order() -> None:

@@ -57,6 +57,22 @@ def test_the_report_says_where_it_comes_from(specreg: Run, tmp_path: Path) -> No
     assert not (tmp_path / "bench.json.journal").exists()
 
 
+def test_a_prompt_without_room_is_named_first(specreg: Run, tmp_path: Path) -> None:
+    """
+    Before anything is measured, whichever prompt of them all it is.
+    """
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(
+        '{"prompt": "def f("}\n' + json.dumps({"id": "long", "prompt": "x = 1\n" * 400}) + "\n"
+    )
+
+    found = specreg("bench", "pico-draft", "pico-target", "--prompts", str(prompts), "--modes", "clever")
+
+    assert found.code == 2
+    assert found.err.startswith("specreg: Prompt 'long' does not fit: ")
+    assert "1024 positions" in found.err
+
+
 def test_an_unknown_mode_is_named(specreg: Run) -> None:
     """
     Before anything is measured: which ways there are.

@@ -202,6 +202,16 @@ def test_a_source_whose_files_are_not_here_is_refused(specreg: Run) -> None:
     assert "specreg download qwen3-0.6b--to--" in found.err
 
 
+def test_a_target_that_is_not_here_is_only_missed(specreg: Run) -> None:
+    """
+    That the chain is a guess matters to nobody who cannot run it: one sentence says what fetches it.
+    """
+    found = specreg("decode", "--auto", "qwen3-14b", "--prompt", "x")
+
+    assert (found.code, found.err.count("\n")) == (2, 1)
+    assert "`specreg download qwen3-14b --models`" in found.err
+
+
 def test_memory_that_holds_not_even_the_target_is_refused(specreg: Run) -> None:
     """
     Nothing is recommended that would not fit, the target alone included.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
@@ -146,3 +147,17 @@ def test_half_a_character_is_told(templated: Cascade, half: str) -> None:
     for prompt in (half, [{"role": "user", "content": half}]):
         with pytest.raises(GenerationError, match="prompt must be text that can be written as UTF-8"):
             templated.generate(prompt)
+
+
+def test_numbers_may_be_numpys(pico: Cascade) -> None:
+    """
+    What an array holds counts as the number it is, for token ids and for options.
+    """
+    ids = [40, 41, 42]
+    options: dict[str, Any] = {"max_new_tokens": 6, "temperature": 0.5, "max_draft": [3], "threshold": 0.25}
+    as_arrays: dict[str, Any] = {"max_new_tokens": np.int64(6), "temperature": np.float32(0.5)}
+    as_arrays |= {"max_draft": list(np.array([3])), "threshold": np.float32(0.25)}
+
+    found = pico.generate(list(np.array(ids)), **as_arrays)
+
+    assert found.token_ids == pico.generate(ids, **options).token_ids

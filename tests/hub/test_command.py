@@ -313,6 +313,18 @@ def test_names_that_make_no_request_are_wrong_usage(arguments: list[str], tmp_pa
     assert outcome.exit_code == 2
 
 
+def test_one_model_alone_is_told_how(tmp_path: Path) -> None:
+    """
+    A model that is named alone has no heads to bring; the command that brings itself is told as it runs.
+    """
+    catalog = tmp_path / "catalog.yaml"
+    catalog.write_text(CATALOG)
+
+    outcome = CliRunner().invoke(download, ["a", "--catalog", str(catalog)])
+
+    assert f"`specreg download a --models --catalog {catalog}`" in outcome.output
+
+
 def test_the_help_ends_with_an_example() -> None:
     """
     Each help text ends with a line that can be run.

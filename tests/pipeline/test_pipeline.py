@@ -6,12 +6,20 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import registry
 from heads import AcceptancePredictionHead, Cascade
-from registry.errors import CatalogError, CheckpointError, NoChainError, NotInstalledError, UnknownNameError
+from registry.errors import (
+    CatalogError,
+    CheckpointError,
+    GenerationError,
+    NoChainError,
+    NotInstalledError,
+    UnknownNameError,
+)
 
 PICO = Path(__file__).parent.parent.parent / "heads" / "pico"
 
@@ -151,6 +159,47 @@ def test_load_says_all_that_is_missing() -> None:
 
     assert "qwen3-14b" in caught.value.subject
     assert "qwen3-0.6b--to--qwen3-1.7b" in caught.value.subject
+
+
+@pytest.mark.parametrize(
+    ("target", "step"),
+    [
+        ("b", "Put a, b, a--to--b/run there, or mend the catalog."),
+        (
+            "qwen3-14b",
+            "Put a there, or mend the catalog; `specreg download a qwen3-14b --length 2 --models` then ",
+        ),
+    ],
+    ids=["folders", "folder and Hub"],
+)
+def test_what_is_missing_of_a_folder_is_not_to_be_fetched(tmp_path: Path, target: str, step: str) -> None:
+    """
+    No download brings what a catalog keeps in folders: that is to be put there.
+    """
+    (tmp_path / "own.yaml").write_text(
+        "version: 1\nsources: {mine: {path: ./heads}}\nmodels: {a: {path: ./a}, b: {path: ./b}}\nheads:\n"
+        "  - {source: a, target: b, run: run, from: mine}\n"
+        "  - {source: a, target: qwen3-14b, run: run, from: specdecpp}\n"
+    )
+
+    with pytest.raises(NotInstalledError) as caught:
+        registry.resolve_pipeline("a", target, length=2, catalog=tmp_path / "own.yaml").load()
+
+    assert caught.value.next_step.startswith(
+        step.replace("--models`", f"--models --catalog {tmp_path}/own.yaml`")
+    )
+
+
+@pytest.mark.parametrize("max_length", [0, -1, 2.5])
+def test_a_text_of_no_positions_is_refused(max_length: Any) -> None:
+    """
+    Neither is memory told for it nor anything loaded.
+    """
+    pipeline = registry.resolve_pipeline("pico-little", "pico-little")
+
+    for asked in (pipeline.memory, pipeline.load):
+        with pytest.raises(GenerationError, match="max_length must be 1 position or more"):
+            asked(device="cpu", max_length=max_length)
 
 
 def test_a_swapped_head_never_loads(tmp_path: Path) -> None:

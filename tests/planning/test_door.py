@@ -89,10 +89,12 @@ def test_only_what_is_here_when_asked() -> None:
         {"dtype": "int8"},
         {"engine": "steam"},
         {"memory_bytes": 0},
+        {"memory_bytes": "80GB"},
+        {"device": b"cpu"},
         {"most_models": 0},
         {"top": 0},
     ],
-    ids=lambda options: next(iter(options)),
+    ids=str,
 )
 def test_an_option_out_of_range_is_named(options: dict[str, Any]) -> None:
     """

@@ -109,11 +109,11 @@ def test_a_folder_without_a_record_is_locked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "step"), [(EDGE, f"`specreg download {EDGE}`"), ("a", "`specreg download a a --models`")]
+    ("name", "step"), [(EDGE, f"`specreg download {EDGE}`"), ("a", "`specreg download a --models`")]
 )
 def test_what_is_missing_names_the_command_that_brings_it(name: str, step: str) -> None:
     """
-    A head is downloaded by its name, a model as a chain of its own.
+    A head is downloaded by its name, and so is a model.
     """
     with pytest.raises(NotInstalledError) as caught:
         Place(folder=None, looked_in="the cache", kind="hub").installed(name)
@@ -125,9 +125,9 @@ def test_the_step_for_a_missing_model_works(command: Command) -> None:
     """
     The command that a missing model names brings that model.
     """
-    assert "`specreg download a a --models`" in command("verify", "a").stderr
+    assert "`specreg download a --models`" in command("verify", "a").stderr
 
-    assert command("download", "a", "a", "--models").returncode == 0
+    assert command("download", "a", "--models").returncode == 0
 
     assert "is not on this machine" not in command("verify", "a").stderr
 
