@@ -35,7 +35,7 @@ from registry.files.manifest import PICKLE_SUFFIXES
 from registry.files.tensorfile import read_header
 from registry.modelcheck import INERT_NAMES
 from registry.records import LockEntry, Model
-from registry.suggested import restoring
+from registry.suggested import fetching_chain, locking, restoring
 from registry.verify import read_verified
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ def require_loadable(shelf: Shelf, models: Sequence[Model]) -> None:
     if not unrecorded:
         return
     steps = {
-        "hub": f"`specreg download {models[0].alias} {models[-1].alias} --models` holds what is here against the "
-        "Hub's digests, fetches only what is missing, and records it.",
-        "folder": "`specreg lock CATALOG` records what a catalog keeps in folders.",
+        "hub": f"`{fetching_chain([model.alias for model in models], catalogs=shelf.given)}` holds what is here "
+        "against the Hub's digests, fetches only what is missing, and records it.",
+        "folder": f"`{locking(catalogs=shelf.given)}` records what a catalog keeps in folders.",
     }
     names = ", ".join(unrecorded)
     problem = "expected size and sha256 of every file on record, got no record"

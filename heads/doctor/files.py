@@ -13,7 +13,7 @@ from registry.files.filenames import WEIGHTS
 from registry.records import HEAD_SEPARATOR, Head, LockEntry, Model
 from registry.report import HeadReport, ModelReport
 from registry.shelf import Shelf
-from registry.suggested import fetching_chain
+from registry.suggested import bringing
 
 TOLD_BY_FIT = {"hidden_size", "depth", "tokenizer", "vocabulary"}
 
@@ -21,12 +21,12 @@ TOLD_BY_FIT = {"hidden_size", "depth", "tokenizer", "vocabulary"}
 def require_models(shelf: Shelf, chain: Chain) -> None:
     """Say at once which models are not here: without them there is nothing to look at. Raises NotInstalledError."""
     places = {model.alias: shelf.model_place(model) for model in chain.models}
-    missing = {name: place.looked_in for name, place in places.items() if place.folder is None}
+    missing = {name: place for name, place in places.items() if place.folder is None}
     if missing:
         raise NotInstalledError(
             subject=tuple(missing),
-            where=", ".join(dict.fromkeys(missing.values())),
-            next_step=f"`{fetching_chain(chain.names, catalogs=shelf.given)}` fetches all of it.",
+            where=", ".join(dict.fromkeys(place.looked_in for place in missing.values())),
+            next_step=bringing(chain.names, missing, catalogs=shelf.given),
         )
 
 

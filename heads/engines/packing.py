@@ -52,6 +52,7 @@ class Packs:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._packed: dict[tuple[int, ...], _Pack] = {}
+        self._weights: list[Tensor] = []  # a model takes its time to list them
         self._written = 0  # how often weights had been written to when the first copy was made
 
     @property
@@ -67,6 +68,7 @@ class Packs:
     def clear(self) -> None:
         """Let go of them."""
         self._packed.clear()
+        self._weights.clear()
 
     def put_into(self, graph: GraphModule) -> tuple[Tensor, ...]:
         """Let a graph multiply by packed weights where that is faster; what it is given then, after its inputs."""
@@ -95,6 +97,7 @@ class Packs:
 
     def _of(self, weight: Tensor) -> Tensor:
         if not self._packed:
+            self._weights = [one for one in self._model.parameters() if not one.is_inference()]
             self._written = self._times_written()
         place = (weight.data_ptr(), *weight.shape, *weight.stride())
         if place not in self._packed:
@@ -102,7 +105,7 @@ class Packs:
         return self._packed[place].copy
 
     def _times_written(self) -> int:
-        return sum(one._version for one in self._model.parameters() if not one.is_inference())
+        return sum(one._version for one in self._weights)
 
 
 @cache

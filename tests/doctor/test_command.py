@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,21 @@ def test_what_cannot_be_looked_at_ends_with_2(specreg: Run) -> None:
 
     assert found.code == 2
     assert "--models" in found.err
+
+
+def test_a_model_that_its_own_folder_lacks_is_to_be_put_there(specreg: Run, tmp_path: Path) -> None:
+    """
+    From a folder of a catalog nothing can be fetched.
+    """
+    ward = Ward(tmp_path / "ward")
+    ward.shelf()
+    shutil.rmtree(ward.root / "pico-target")
+
+    found = specreg("doctor", "pico-draft", "pico-target", "--length", "2", "--catalog", str(ward.catalog))
+
+    assert found.code == 2
+    assert "Put pico-target there, or mend the catalog." in found.err
+    assert "download" not in found.err
 
 
 def test_without_a_path_there_is_no_chain(specreg: Run) -> None:

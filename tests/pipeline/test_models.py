@@ -64,7 +64,7 @@ def test_a_model_that_another_tool_fetched_gets_its_record_without_a_second_fetc
         download(shelf, (), [shelf.catalog.models["mine"]], endpoint=hub.endpoint, bars=False)
 
     assert refused.code == 1
-    assert "specreg download mine mine --models" in refused.err
+    assert "specreg download mine --models --catalog" in refused.err
     assert not [request for request in hub.requests if request.startswith("GET") and "/api/" not in request]
     assert decode(specreg, catalog).code == 0
 
