@@ -130,7 +130,8 @@ def draft_ahead(
         longest = edge.max_draft if edge.max_draft <= SHARED else steps
         room = max(LEAST_ROOM, 1 << (longest - 1).bit_length())
         whole = replace(whole, max_draft=room)  # nothing in a step hangs on it
-        kind = (type(rule), rule.recipe, whole, end_tokens, vocab_size, room)
+        calibration = whole.head and whole.head.calibration
+        kind = (type(rule), rule.recipe, whole, calibration, end_tokens, vocab_size, room)
         taking = level.beside.of(kind, lambda: Steps(made(edge=whole, room=room), level.recorded))
     else:
         taking = Steps(made(edge=edge, room=steps))

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from heads.anatomy import max_positions, output_rows, require_eval, require_rollback
+from heads.anatomy import max_positions, require_eval, require_rollback
 from heads.engines.beside import Beside
 from heads.engines.eager import EagerLevel
+from heads.engines.fitness import prove_rows, require_fit
 from heads.engines.forward import Forward
 from heads.engines.packing import Packs
 from heads.engines.proof import alike
 from heads.engines.recording import RecordingRefusedError, outside_inference, record
-from heads.engines.slots import Slots, makes_windows, slot_bytes
+from heads.engines.slots import Slots, slot_bytes
 from heads.level import Fed
 from heads.sending import sent
-from registry.errors import IncompatibleError
 
 # of several tokens a CPU multiplies three or six at a time
 QUERY_LENGTHS: Final[tuple[int, ...]] = (1, 3, 6, 8, 12, 16)
@@ -32,9 +32,7 @@ BOARDS_KEPT: Final = 2
 ROOMY: Final = (
     4  # a cache so many times too large is still used: attention over it costs less than recording anew
 )
-MASKED_ATTENTIONS: Final = ("sdpa", "eager")  # those that take a ready mask
 PAD: Final = 0
-PROVED: Final = 24  # tokens
 
 Step = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -88,8 +86,7 @@ class CapturedLevel:
         self.refusal: str | None = None  # why nothing is recorded, where that was tried
         require_eval(model, name)
         require_rollback(model, name)
-        _require_one_place(model, name)
-        _require_windows(model, name)
+        require_fit(model, name)
         self._forward = Forward(model, name)
         if fused:
             self._forward.prepare_to_compile()
@@ -102,7 +99,7 @@ class CapturedLevel:
         self._packs = Packs(model) if packed else None
         self.beside = Beside()
         try:
-            _prove_rows(self, EagerLevel(model, name=name))
+            prove_rows(self, EagerLevel(model, name=name), model)
         finally:
             self.forget()
         self._recorded = recorded
@@ -294,63 +291,3 @@ class CapturedLevel:
 def capacity_for(need: int) -> int:
     """The smallest size of a cache that holds so many positions."""
     return next((size for size in CAPACITIES if need <= size), -(-need // CAPACITY_STEP) * CAPACITY_STEP)
-
-
-def captures(model: PreTrainedModel) -> bool:
-    """Whether a model is of the kind that `CapturedLevel` takes: on one device, with attention that takes a mask."""
-    return len(_places(model)) == 1 and model.config._attn_implementation in MASKED_ATTENTIONS
-
-
-def _places(model: PreTrainedModel) -> list[str]:
-    return sorted({str(parameter.device) for parameter in model.parameters()})
-
-
-def _require_one_place(model: PreTrainedModel, name: str) -> None:
-    places = [place.replace("meta", "meta (offloaded)") for place in _places(model)]
-    if not captures(model):
-        raise _unfit(
-            name,
-            "one device for all of a model, and attention 'sdpa' or 'eager', to be captured",
-            f"attention {model.config._attn_implementation!r} on {', '.join(places)}",
-        )
-
-
-def _require_windows(model: PreTrainedModel, name: str) -> None:
-    """The proof's text is shorter than most windows: what the model does past them its code must tell."""
-    if not makes_windows(model):
-        raise _unfit(
-            name,
-            "windows of attention as their config declares them",
-            f"{type(model).__name__}, which looks back another way",
-        )
-
-
-@torch.inference_mode()
-def _prove_rows(level: CapturedLevel, plain: EagerLevel) -> None:
-    """Hold rows of a text, and of what is fed after some of it was taken back, against those of the model by itself."""
-    vocabulary = output_rows(level.model)
-    text = [7 * (place + 1) % vocabulary for place in range(PROVED)]
-    shown: list[tuple[Tensor, Tensor]] = []
-    for one in (plain, level):
-        one.begin(PROVED)
-        try:
-            first = one.feed(text, PROVED).logits.float().clone()
-            one.rollback(PROVED // 2)
-            # each by itself: rows in order would make up for rows that are not
-            shown.append((first, one.feed(text[: PROVED // 2], PROVED // 2).logits.float()))
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise _unfit(level.name, "a model whose cache can be of a fixed size", str(error)) from error
-        finally:
-            one.end()
-    if not all(alike(*rows) for rows in zip(*shown, strict=True)):
-        raise _unfit(level.name, "over a cache of fixed size, the rows the model gives by itself", "others")
-
-
-def _unfit(name: str, expected: str, found: str) -> IncompatibleError:
-    return IncompatibleError(
-        subject=name,
-        field="engine",
-        expected=expected,
-        found=found,
-        next_step="Leave the engine out, or use 'eager': what cannot be captured runs eagerly.",
-    )

@@ -8,8 +8,9 @@ import torch
 from transformers import PreTrainedModel
 
 from heads.edge import AcceptanceHead
-from heads.engines.captured import QUERY_LENGTHS, CapturedLevel, captures
+from heads.engines.captured import QUERY_LENGTHS, CapturedLevel
 from heads.engines.eager import EagerLevel
+from heads.engines.fitness import captures
 from heads.engines.packing import SEVERAL, packs
 from heads.engines.recorded_head import RecordedHead
 from heads.head import AcceptancePredictionHead

@@ -108,7 +108,7 @@ def test_all_models_without_a_record_are_named_before_any_is_loaded() -> None:
         require_loadable(shelf, models)
 
     assert "qwen3-0.6b, qwen3-14b cannot be checked" in str(caught.value)
-    assert "`specreg download qwen3-0.6b qwen3-14b --models`" in str(caught.value)
+    assert "`specreg download qwen3-0.6b qwen3-14b --length 2 --models`" in str(caught.value)
 
 
 def test_what_no_record_names_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
