@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from heads.bench.encoded import encoded
 from heads.bench.measuring import Journal, measure
 from heads.bench.predicting import predictions
 from heads.bench.prompts import BenchPrompt
@@ -17,12 +18,10 @@ from heads.bench.report import report_of
 from heads.bench.sweep import MOST_DRAFTED, advised_candidates, best_of, fixed_candidates, tries
 from heads.bench.systems import PLAIN, CascadeSystem, Sampling, System, systems_of
 from heads.cascade import Cascade
-from heads.fitting import check_length
 from heads.head import AcceptancePredictionHead
-from heads.prompt import prompt_ids
 from heads.runtime import load_registered_head
 from registry.chains import resolve
-from registry.errors import GenerationError, NoChainError, NotInstalledError, UsageError
+from registry.errors import NoChainError, NotInstalledError, UsageError
 from registry.planning.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class Benchmark:
                 another run.
         """
         cascade = pipeline.load(device=device, dtype=dtype, engine=engine)
-        ids = [self._encoded(one, cascade) for one in self.prompts]
+        ids = encoded(self.prompts, cascade, max_new_tokens=self.sampling.max_new_tokens)
         direct = _direct(pipeline, cascade)
         systems = self._wanted(systems_of(cascade, direct and direct[1], options=self.advised))
         facts = provenance(cascade)
@@ -111,17 +110,6 @@ class Benchmark:
             one | {"predicted_tokens_per_second": foreseen[one["mode"]]} for one in reports
         ]
         return document
-
-    def _encoded(self, prompt: BenchPrompt, cascade: Cascade) -> list[int]:
-        """Its token ids, which leave room for the new ones: else a run would end at it, after all those before."""
-        ids = prompt_ids(prompt.text, cascade.tokenizer, vocab_size=cascade.vocab_size)
-        try:
-            check_length(
-                cascade.models, cascade.names, prompt=len(ids), max_new_tokens=self.sampling.max_new_tokens
-            )
-        except GenerationError as error:
-            raise UsageError(f"Prompt {prompt.name!r} does not fit: {error}") from error
-        return ids
 
     def _warmed_up(self, cascade: Cascade, longest: int) -> None:
         """Every graph that any system may need, recorded before anything is timed."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import registry
+from heads.bench.encoded import encoded
 from heads.bench.measuring import Journal, measure
 from heads.bench.prompts import BenchPrompt, chosen, own_prompts, read_prompts
 from heads.bench.provenance import provenance
@@ -28,7 +29,6 @@ from heads.bench.report import report_of
 from heads.bench.sweep import advised_candidates, best_of
 from heads.bench.systems import PLAIN, CascadeSystem, Sampling
 from heads.bench.tridecoding import DEFAULTS, LOOP, REPOSITORY, PeerSystem, Program
-from heads.prompt import prompt_ids
 from registry.files.wholefile import put_whole
 from registry.pipeline import Pipeline
 
@@ -54,7 +54,7 @@ def compared(
         UsageError: see `Program`, `PeerSystem` and `Journal`.
     """
     cascade = pipeline.load(device=device, dtype=dtype, engine="eager")
-    ids = [prompt_ids(one.text, cascade.tokenizer, vocab_size=cascade.vocab_size) for one in prompts]
+    ids = encoded(prompts, cascade, max_new_tokens=sampling.max_new_tokens)
     folders = [head.path for head in pipeline.heads if head.path is not None]  # all: the chain was loaded
     program = Program(checkout, cascade, folders)
     systems: list[CascadeSystem] = [

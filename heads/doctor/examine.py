@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Final
 
+from heads.bench.encoded import encoded
 from heads.bench.prompts import BenchPrompt
 from heads.doctor.acceptance import judge_acceptance, low_edges
 from heads.doctor.check import Check, Examination
@@ -19,9 +20,7 @@ from heads.doctor.models import judge_models, lost_models
 from heads.doctor.numbers import judge_numbers
 from heads.doctor.readings import TOKENS, read_texts
 from heads.doctor.speed import judge_speed, lengths_for, measured_here, slow
-from heads.fitting import check_length
 from heads.measuring.setting import setup_of
-from heads.prompt import prompt_ids
 from registry.errors import GenerationError
 from registry.shelf import Shelf
 
@@ -88,29 +87,11 @@ def examine(
     if patient is None:
         return Examination(models=chain.names, device=None, checks=tuple(checks))
     checks += judge_numbers(patient)
-    ids = _encoded(patient, prompts, chat=chat, max_new_tokens=max_new_tokens)
+    ids = encoded(prompts, patient.cascade, max_new_tokens=max_new_tokens, chat=chat)
     checks += _behaviour(patient, ids, chat=chat, max_new_tokens=max_new_tokens, tokens=tokens, bar=bar)
     low = low_edges(checks)
     checks += _work(patient, ids, chat=chat, max_new_tokens=max_new_tokens, low=low, bar=bar)
     return Examination(models=chain.names, device=str(setup_of(patient.cascade)), checks=tuple(checks))
-
-
-def _encoded(
-    patient: Patient, prompts: Sequence[BenchPrompt], *, chat: bool, max_new_tokens: int
-) -> list[list[int]]:
-    """Prompts as token ids that leave room for the text. Raises GenerationError."""
-    cascade = patient.cascade
-    ids = [
-        prompt_ids(
-            [{"role": "user", "content": one.text}] if chat else one.text,
-            cascade.tokenizer,
-            vocab_size=cascade.vocab_size,
-        )
-        for one in prompts
-    ]
-    for one in ids:
-        check_length(cascade.models, cascade.names, prompt=len(one), max_new_tokens=max_new_tokens)
-    return ids
 
 
 def _behaviour(

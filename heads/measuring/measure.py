@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from heads.bench.encoded import encoded
 from heads.bench.prompts import BenchPrompt
 from heads.bench.provenance import machine
 from heads.cascade import Cascade
-from heads.fitting import check_length
 from heads.measuring.chains import drafted
 from heads.measuring.clock import Clock
 from heads.measuring.edges import LENGTH
@@ -21,7 +21,6 @@ from heads.measuring.loading import LoadedChain, load_to_measure
 from heads.measuring.setting import setup_of
 from heads.measuring.texts import target_texts
 from heads.measuring.traces import edge_traces
-from heads.prompt import prompt_ids
 from registry.planning.fingerprint import fingerprint
 from registry.planning.law import Law
 from registry.planning.measured import chain_subject, edge_subject, target_subject, trace_subject
@@ -98,11 +97,7 @@ class MeasuringRun:
         cascade = self.cascade
         self._setup = setup_of(cascade)
         self._facts = machine(cascade.models[-1].device)
-        self._ids = [
-            prompt_ids(one.text, cascade.tokenizer, vocab_size=cascade.vocab_size) for one in self.prompts
-        ]
-        for ids in self._ids:
-            check_length(cascade.models, cascade.names, prompt=len(ids), max_new_tokens=self.max_new_tokens)
+        self._ids = encoded(self.prompts, cascade, max_new_tokens=self.max_new_tokens)
 
     @property
     def cascade(self) -> Cascade:

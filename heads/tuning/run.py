@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from heads.bench.encoded import encoded
 from heads.bench.prompts import chosen, own_prompts, read_prompts
 from heads.bench.provenance import machine
 from heads.bench.systems import Sampling
 from heads.measuring.setting import setup_of
-from heads.prompt import prompt_ids
 from heads.tuning.tuning import Bar, Tuning, tune
 from registry.planning.choosing import LONGEST
 from registry.planning.estimate import Estimator
@@ -44,7 +44,7 @@ def tune_pipeline(
     given = own_prompts() if options["prompts"] is None else read_prompts(options["prompts"])
     prompts = chosen(given, limit=options["limit"])
     cascade = pipeline.load(**{name: options[name] for name in ("device", "dtype", "engine")})
-    ids = [prompt_ids(one.text, cascade.tokenizer, vocab_size=cascade.vocab_size) for one in prompts]
+    ids = encoded(prompts, cascade, max_new_tokens=options["max_new_tokens"])
     law = Law(**{name: options[name] for name in ("temperature", "top_k", "top_p")})
     sampling = Sampling(
         max_new_tokens=options["max_new_tokens"],

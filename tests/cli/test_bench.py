@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from transformers.utils import logging as library_logging
 
 from heads.bench.remarks import SPEAKER
@@ -57,7 +58,8 @@ def test_the_report_says_where_it_comes_from(specreg: Run, tmp_path: Path) -> No
     assert not (tmp_path / "bench.json.journal").exists()
 
 
-def test_a_prompt_without_room_is_named_first(specreg: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["bench", "measure", "tune", "doctor"])
+def test_a_prompt_without_room_is_named_first(specreg: Run, tmp_path: Path, command: str) -> None:
     """
     Before anything is measured, whichever prompt of them all it is.
     """
@@ -66,10 +68,10 @@ def test_a_prompt_without_room_is_named_first(specreg: Run, tmp_path: Path) -> N
         '{"prompt": "def f("}\n' + json.dumps({"id": "long", "prompt": "x = 1\n" * 400}) + "\n"
     )
 
-    found = specreg("bench", "pico-draft", "pico-target", "--prompts", str(prompts), "--modes", "clever")
+    found = specreg(command, "pico-draft", "pico-target", "--length", "2", "--prompts", str(prompts))
 
     assert found.code == 2
-    assert found.err.startswith("specreg: Prompt 'long' does not fit: ")
+    assert "specreg: Prompt 'long' does not fit: " in found.err
     assert "1024 positions" in found.err
 
 

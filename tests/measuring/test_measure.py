@@ -16,7 +16,7 @@ from heads.measuring.setting import setup_of
 from heads.measuring.texts import target_texts
 from heads.measuring.traces import edge_traces
 from heads.prompt import prompt_ids
-from registry.errors import GenerationError
+from registry.errors import UsageError
 from registry.pipeline import Pipeline, resolve_pipeline
 from registry.planning.fingerprint import fingerprint
 from registry.planning.law import Law
@@ -117,7 +117,7 @@ def test_a_text_too_long_is_refused_before_anything_is_timed(pipeline: Pipeline)
     """
     All models of a chain must hold prompt and text.
     """
-    with pytest.raises(GenerationError, match="positions"):
+    with pytest.raises(UsageError, match=r"python-1.*positions"):
         measure(pipeline, prompts=own_prompts()[:1], max_new_tokens=100_000, effort=LITTLE)
 
 
