@@ -28,7 +28,7 @@ ENGINES = ("eager", "captured")
 LITTLE, TARGET = "pico-little", "pico-target"
 NEW_TOKENS = 48
 SHORT = ("--quick", "--limit", "1", "--max-new-tokens", str(NEW_TOKENS))
-CLOSE = 0.2  # of what was foreseen
+CLOSE = {"captured": 0.2, "eager": 0.3}  # eagerly the host takes all the time, and never the same
 TEXTS = 5
 
 
@@ -147,4 +147,4 @@ def test_a_chain_that_drafts_ahead_takes_what_is_foreseen(
         taken = median(NEW_TOKENS / out.seconds for out in texts[1:])  # the first one records
         assert foreseen is not None
         if any_device.type != "cpu":
-            assert taken == pytest.approx(foreseen, rel=CLOSE), (most, threshold)
+            assert taken == pytest.approx(foreseen, rel=CLOSE[engine]), (most, threshold)
