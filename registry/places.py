@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from registry.errors import CatalogError, CatalogFault, NotInstalledError
-from registry.records import HEAD_SEPARATOR, Catalog, Head, Model, Source
+from registry.records import Catalog, Head, Model, Source
+from registry.suggested import fetching
 
 COMMIT_DIGITS: Final = 40
 DEFAULT_REVISION: Final = "main"
@@ -46,20 +47,9 @@ class Place:
         if self.folder is None:
             step = "Put it there, or mend the catalog."
             if self.kind == "hub":
-                step = f"`{download_command(name)}` fetches it."
+                step = f"`{fetching(name)}` fetches it."
             raise NotInstalledError(subject=name, where=self.looked_in, next_step=step)
         return self.folder
-
-
-def download_command(name: str) -> str:
-    """What brings one head or model here from the Hub. A model comes alone.
-
-    >>> download_command("a--to--b/run")
-    'specreg download a--to--b/run'
-    >>> download_command("a")
-    'specreg download a --models'
-    """
-    return f"specreg download {name}" + ("" if HEAD_SEPARATOR in name else " --models")
 
 
 def head_place(catalog: Catalog, head: Head, *, commit: str | None = None) -> Place:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 KINDS_KEPT: Final = 8
 
-Kind = TypeVar("Kind")
+Made = TypeVar("Made")
 
 
 class Beside:
@@ -20,14 +20,14 @@ class Beside:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def of(self, kind: Hashable, make: Callable[[], Kind]) -> Kind:
+    def of(self, kind: Hashable, make: Callable[[], Made]) -> Made:
         """What was made for a kind, or is made now."""
         if kind not in self._kept:
             while len(self._kept) >= KINDS_KEPT:
                 self._kept.popitem(last=False)
             self._kept[kind] = make()
         self._kept.move_to_end(kind)
-        found: Kind = self._kept[kind]
+        found: Made = self._kept[kind]
         return found
 
     def clear(self) -> None:
