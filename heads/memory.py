@@ -10,6 +10,7 @@ import torch
 
 from heads.engines.captured import capacity_for
 from heads.engines.choice import Engine, query_lengths
+from heads.engines.merging import SMALL
 from heads.engines.packing import packs
 from heads.sizes import ModelSizes
 
@@ -63,8 +64,10 @@ class Memory:
 
     @property
     def packed_bytes(self) -> int:
-        """What recordings on a CPU lay out anew of the weights, at most: all of them once more."""
-        if self.engine != "captured" or self._gpu:
+        """What recordings lay out anew of the weights, at most: on a CPU all of them, fused those that are small."""
+        if self.engine == "fused":
+            return sum(map(self._merged_of, self.models))
+        if self.engine == "eager" or self._gpu:
             return 0
         return sum(self.weights_of(model) for model in self.models if packs(self._dtype_of(model)))
 
@@ -130,7 +133,7 @@ class Memory:
         """What the sum is made of."""
         dtypes = dict.fromkeys(str(self._dtype_of(model)).removeprefix("torch.") for model in self.models)
         packed = (
-            f", {readable(self.packed_bytes)} of copies laid out for the CPU" if self.packed_bytes else ""
+            f", {readable(self.packed_bytes)} of copies laid out for few tokens" if self.packed_bytes else ""
         )
         heads = f", {readable(self.heads_bytes)} of heads" if self.heads else ""
         return (
@@ -161,6 +164,10 @@ class Memory:
     def _dtype_of(self, model: ModelSizes) -> torch.dtype:
         return self.dtype or model.stored
 
+    def _merged_of(self, model: ModelSizes) -> int:
+        itemsize = self._dtype_of(model).itemsize
+        return sum(count * itemsize for count in model.matrices if count * itemsize <= SMALL)
+
     def _cached_of(self, model: ModelSizes) -> int:
         return model.cached * self._dtype_of(model).itemsize
 
@@ -175,6 +182,7 @@ class Memory:
             gpu=self._gpu,
             top=model is self.models[-1],
             dtype=self._dtype_of(model),
+            fused=self.engine == "fused",
         )
 
     def _recordings_bytes(self) -> int:

@@ -139,9 +139,10 @@ def _ways(memory: Memory, shortest: int, everywhere: Mapping[str, int | None]) -
     found = []
     if smaller.needed_bytes < memory.needed_bytes and smaller.fits:
         found.append(f"{halved} ({readable(smaller.needed_bytes)})")
-    eager = replace(memory, engine="eager")
-    if memory.packed_bytes and eager.fits:
-        found.append(f"--engine eager ({readable(eager.needed_bytes)})")
+    gpu = next(iter(memory.free)).startswith("cuda")
+    lighter = replace(memory, engine="captured" if gpu else "eager")  # without copies of weights
+    if memory.packed_bytes and lighter.fits:
+        found.append(f"--engine {lighter.engine} ({readable(lighter.needed_bytes)})")
     spread = replace(memory, free=everywhere)
     if len(everywhere) > 1 and len(memory.free) == 1 and spread.fits:
         found.append(f"--device-map {AUTO} ({spread.told_free})")

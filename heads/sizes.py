@@ -34,7 +34,8 @@ class ModelSizes:
 
     `weights` are the floating ones, a tied output layer counted once; `other_bytes` is what keeps its dtype.
     `cached` are the keys and values of one position, `worked` what a forward holds of one position at a time:
-    hidden states four times over and the inner layer of an MLP three times. `bound` is None where there is none.
+    hidden states four times over and the inner layer of an MLP three times. `matrices` are the numbers in each
+    floating matrix. `bound` is None where there is none.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ModelSizes:
     worked: int
     vocab_size: int
     bound: int | None
+    matrices: tuple[int, ...] = ()
 
 
 def model_sizes(shelf: Shelf, model: Model) -> ModelSizes:
@@ -82,6 +84,7 @@ def model_sizes(shelf: Shelf, model: Model) -> ModelSizes:
         worked=worked,
         vocab_size=vocab_size,
         bound=bound if isinstance(bound, int) and bound > 0 else None,
+        matrices=tuple(math.prod(info.shape) for info in floating if len(info.shape) == 2),
     )
 
 

@@ -14,10 +14,12 @@ from transformers import PreTrainedModel
 
 from heads.anatomy import max_positions, require_eval, require_rollback
 from heads.engines.beside import Beside
+from heads.engines.copies import Copies
 from heads.engines.eager import EagerLevel
+from heads.engines.few_rows import for_few_rows
 from heads.engines.fitness import prove_rows, require_fit
 from heads.engines.forward import Forward
-from heads.engines.packing import Packs
+from heads.engines.fusion import Kernels
 from heads.engines.proof import alike
 from heads.engines.recording import RecordingRefusedError, outside_inference, record
 from heads.engines.slots import Slots, slot_bytes
@@ -88,15 +90,13 @@ class CapturedLevel:
         require_rollback(model, name)
         require_fit(model, name)
         self._forward = Forward(model, name)
-        if fused:
-            self._forward.prepare_to_compile()
         self._bound = max_positions(model)
         self._recorded = False  # the proof runs the steps, and each recording is held against its step
-        self._fused = fused
+        self._kernels = Kernels() if fused else None
         self._boards: OrderedDict[int, _Board] = OrderedDict()
         self._board: _Board | None = None
         self._pool: Any = None
-        self._packs = Packs(model) if packed else None
+        self._copies = Copies(model) if packed else None
         self.beside = Beside()
         try:
             prove_rows(self, EagerLevel(model, name=name), model)
@@ -122,7 +122,7 @@ class CapturedLevel:
         self.length = 0
         self.forwards = 0
         self.seconds = 0.0
-        if self._packs is not None and self._packs.stale:
+        if self._copies is not None and self._copies.stale:
             self.forget()
         self._board = self._board_of(self._fitting(positions) or self.capacity(positions))
         with outside_inference():
@@ -139,8 +139,8 @@ class CapturedLevel:
         self._boards.clear()
         self.beside.clear()
         self._pool = None
-        if self._packs is not None:
-            self._packs.clear()
+        if self._copies is not None:
+            self._copies.clear()
 
     @torch.inference_mode()
     def feed(self, token_ids: Sequence[int] | Tensor, rows: int) -> Fed:
@@ -184,7 +184,7 @@ class CapturedLevel:
         if not self._recorded:
             return step
         try:
-            return record(step, *examples, pool=self._pool)
+            return record(step, *examples, pool=self._pool, kernels=self._kernels)
         except RecordingRefusedError as error:
             self.refusal = str(error)
             return step
@@ -255,15 +255,20 @@ class CapturedLevel:
             self._pool = torch.cuda.graph_pool_handle()
         with outside_inference():
             expected = step(packed)[0].clone()  # what is made at the first call is made now
-        try:
-            recording = record(step, packed, fused=self._fused, pool=self._pool, packs=self._packs)
-        except RecordingRefusedError as error:
-            self._recorded, self.refusal = False, str(error)
-            return step
-        if not alike(recording(packed)[0].float(), expected.float()):
-            self._recorded, self.refusal = False, "a recording gave other rows than what it recorded"
-            return step
-        return recording
+        for kernels in dict.fromkeys((self._kernels, None)):
+            try:
+                with for_few_rows(
+                    packed.device, self.model.dtype, len(packed) - 1, attention=kernels is None
+                ):
+                    recording = record(step, packed, pool=self._pool, kernels=kernels, copies=self._copies)
+            except RecordingRefusedError as error:
+                self.refusal = str(error)
+                continue
+            if alike(recording(packed)[0].float(), expected.float()):
+                return recording
+            self.refusal = "a recording gave other rows than what it recorded"
+        self._recorded = False
+        return step
 
     def _room_for(self, positions: int) -> _Board:
         """The board, moved to a larger one where the text has outgrown it."""

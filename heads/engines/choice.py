@@ -23,6 +23,8 @@ Engine = Literal["eager", "captured", "fused"]
 ENGINES: Final[tuple[str, ...]] = get_args(Engine)
 # on a GPU padding costs next to nothing, and each graph costs memory
 ON_A_GPU: Final[tuple[int, ...]] = (1, 2, 4, 8, 16, 32)
+# and each length that is compiled costs seconds
+FUSED_ON_A_GPU: Final[tuple[int, ...]] = (1, 16, 32)
 # the target's, where rounding could tell: the same kernels for one token and for sixteen
 ONE_FOR_ALL: Final[tuple[int, ...]] = (16, 32)
 
@@ -56,7 +58,7 @@ def level_for(
     gpu = model.device.type == "cuda"
     if engine == "eager" or (engine is None and not (gpu and captures(model))):
         return EagerLevel(model, name=name)
-    lengths = query_lengths(gpu=gpu, top=top, dtype=model.dtype)
+    lengths = query_lengths(gpu=gpu, top=top, dtype=model.dtype, fused=engine == "fused")
     if _three_cost_no_more_than_one(model):
         lengths = tuple(one for one in lengths if one >= SEVERAL)
     try:
@@ -67,11 +69,13 @@ def level_for(
         return EagerLevel(model, name=name)
 
 
-def query_lengths(*, gpu: bool, top: bool, dtype: torch.dtype) -> tuple[int, ...]:
+def query_lengths(*, gpu: bool, top: bool, dtype: torch.dtype, fused: bool = False) -> tuple[int, ...]:
     """What the queries of a captured level are padded to."""
     if top and (gpu or dtype != torch.float32):
         return ONE_FOR_ALL
-    return ON_A_GPU if gpu else QUERY_LENGTHS
+    if gpu:
+        return FUSED_ON_A_GPU if fused else ON_A_GPU
+    return QUERY_LENGTHS
 
 
 def _three_cost_no_more_than_one(model: PreTrainedModel) -> bool:

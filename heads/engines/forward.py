@@ -53,12 +53,6 @@ class Forward:
         """Where token ids go: a model may lie on several devices."""
         return next(self._embedding.parameters()).device
 
-    @torch.inference_mode()
-    def prepare_to_compile(self) -> None:
-        """Let transformers set up what shows hidden states: it takes a lock, which no compiler follows."""
-        ids = torch.zeros((1, 1), dtype=torch.long, device=self.device)
-        self.model(input_ids=ids, output_hidden_states=True, use_cache=False)
-
     def __call__(
         self, ids: Tensor, positions: Tensor, cache: Cache, *, rows: int, mask: Mask = None
     ) -> tuple[Tensor, Tensor]:
@@ -73,11 +67,6 @@ class Forward:
             call["logits_to_keep"] = rows
         if mask is not None:
             call["attention_mask"] = mask
-        if (
-            torch.compiler.is_compiling()
-        ):  # it cannot follow a hook, and drops what layers show and nobody reads
-            shown = self.model(**call, output_hidden_states=True, return_dict=True)
-            return shown.logits[0, -rows:], shown.hidden_states[-1][0, -rows:]
         seen: list[Tensor] = []
         thread = threading.get_ident()
 

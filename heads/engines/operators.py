@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-SHAPE: Final = "shape"  # what a node's notes call that of what it gives
+LAID_OUT: Final = "laid out"  # what a node's notes call the shape, strides, dtype and device of what it gives
 UNSEEN: Final = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__})  # they read where no operator does
 LED_BY_NUMBERS: Final = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output})
 
@@ -80,7 +80,7 @@ class _Listener(TorchDispatchMode):
         return self._nodes[id(tensor)]
 
     def _learn(self, tensor: Tensor, node: Node) -> None:
-        node.meta[SHAPE] = tuple(tensor.shape)
+        node.meta[LAID_OUT] = (tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device)
         self._nodes[id(tensor)] = node
         self._kept.append(tensor)
 
@@ -104,6 +104,16 @@ def _require_followed(func: OpOverload, args: tuple[Any, ...]) -> None:
     """Refuse an operator that tells Python a number, or gives as many rows as its numbers say."""
     if LED_BY_NUMBERS & set(func.tags) and not _by_place(func, args):
         raise RuntimeError(f"what {func} gives leaves the step, or has a size that depends on numbers")
+
+
+def writes(node: Node) -> bool:
+    """Whether an operator of a graph changes its first argument."""
+    return isinstance(node.target, OpOverload) and _writes_to_first(node.target)
+
+
+def was_there(node: Node) -> bool:
+    """Whether it is, or is written to, something that was there before the step."""
+    return was_there(node.all_input_nodes[0]) if writes(node) else node.op == "get_attr"
 
 
 def _writes_to_first(func: OpOverload) -> bool:

@@ -2,7 +2,7 @@
 
 On a CUDA device the step becomes a CUDA graph; elsewhere its operators become a program of torch's that needs no
 Python: a step that looks at its own numbers, which no recording can follow, is refused. A recording does the same
-arithmetic as the step; `fused` has torch.compile make faster kernels first, which round differently.
+arithmetic as the step; given a place for kernels it has the small operators compiled first, which round differently.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FunctionType
 from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor
 
+from heads.engines.attention import shorten
+from heads.engines.copies import Copies
+from heads.engines.fusion import Kernels
+from heads.engines.merging import merge
 from heads.engines.operators import listened
-from heads.engines.packing import Packs
+from heads.engines.packing import pack
 
 Shown = TypeVar("Shown", Tensor, tuple[Tensor, Tensor], tuple[Tensor, ...])
 
@@ -35,9 +38,9 @@ class RecordingRefusedError(Exception):
 def record(
     step: Callable[..., Shown],
     *examples: Tensor,
-    fused: bool = False,
     pool: Any = None,
-    packs: Packs | None = None,
+    kernels: Kernels | None = None,
+    copies: Copies | None = None,
 ) -> Callable[..., Shown]:
     """A function that does for inputs like the examples what the step does.
 
@@ -45,10 +48,11 @@ def record(
         step: From tensors to tensors. It may write to some that it always finds in one place, if it gives those
             too. What it gives holds until it is played again.
         examples: Inputs that are in order: the step is run on them.
-        fused: Compile it first.
         pool: The memory that CUDA graphs of one level share.
-        packs: The weights that its recordings on a CPU share, laid out for short queries: products then round
-            otherwise, and what changes a weight later is not seen. None leaves all weights where they are.
+        kernels: Where those are kept that the small operators are compiled to. None leaves operators as they are.
+        copies: Where weights are kept that are laid out anew, on a CPU for short queries, else where kernels are
+            compiled: products then round otherwise, and what changes a weight later is not seen. None leaves all
+            weights where they are.
 
     Raises:
         RecordingRefusedError: it reads its own numbers, or this torch cannot record it.
@@ -56,12 +60,12 @@ def record(
     try:
         with _one_at_a_time, outside_inference():
             given = tuple(example.clone() for example in examples)
-            if fused:
-                step = _compiled(step)
+            if kernels is not None:
+                step = _fused(step, given, kernels, copies)
                 step(*given)
             if given[0].device.type == "cuda":
                 return _cuda_graph(step, given, pool)
-            return step if fused else _traced(step, given, packs)
+            return step if kernels is not None else _traced(step, given, copies)
     except Exception as error:
         reason = str(error).strip().splitlines() or [""]
         raise RecordingRefusedError(f"{type(error).__name__}: {reason[0]}") from error
@@ -77,30 +81,30 @@ def outside_inference() -> Iterator[None]:
         yield
 
 
-def _compiled(step: Callable[..., Shown]) -> Callable[..., Shown]:
-    """Played in the mode it is compiled in, and compiled as code of its own.
-
-    Another mode would have it compiled again; and all that one piece of code is compiled for counts towards one
-    limit, which the lengths of one level's queries reach.
-    """
-    if isinstance(step, FunctionType):
-        code = step.__code__.replace()
-        step = FunctionType(code, step.__globals__, step.__name__, step.__defaults__, step.__closure__)
-    compiled: Callable[..., Shown] = torch.compile(step, fullgraph=True, dynamic=False)
+def _fused(
+    step: Callable[..., Shown], examples: tuple[Tensor, ...], kernels: Kernels, copies: Copies | None
+) -> Callable[..., Shown]:
+    """The step's operators with few large kernels in the place of many small ones."""
+    graph = listened(step, *examples)
+    shorten(graph)
+    if copies is not None:
+        merge(graph, copies)
+    fused = kernels.fuse(graph)
 
     def play(*now: Tensor) -> Shown:
-        with outside_inference():
-            return compiled(*now)
+        with outside_inference():  # the mode they are compiled in: another one would have them compiled again
+            shown: Shown = fused(*now)
+            return shown
 
     return play
 
 
 def _traced(
-    step: Callable[..., Shown], examples: tuple[Tensor, ...], packs: Packs | None
+    step: Callable[..., Shown], examples: tuple[Tensor, ...], copies: Copies | None
 ) -> Callable[..., Shown]:
     """The step's operators, first as a graph, then as a program that needs no Python."""
     graph = listened(step, *examples)
-    packed: tuple[Tensor, ...] = () if packs is None else packs.put_into(graph)
+    packed: tuple[Tensor, ...] = () if copies is None else pack(graph, copies)
 
     def alone(*given: Tensor) -> Any:  # a function has its constants at hand, a module looks each of them up
         return graph(*given)

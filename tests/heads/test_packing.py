@@ -47,8 +47,8 @@ def test_every_weight_of_a_model_is_packed_and_its_rows_are_the_same(family: str
 
     assert torch.allclose(shown.logits, expected.logits, atol=1e-4)
     assert torch.allclose(shown.hidden, expected.hidden, atol=1e-4)
-    assert packed._packs is not None
-    assert packed._packs.nbytes == matrices(packed.model)
+    assert packed._copies is not None
+    assert packed._copies.nbytes == matrices(packed.model)
     assert packed.refusal is None
 
 
@@ -57,16 +57,16 @@ def test_a_copy_serves_all_lengths_and_capacities() -> None:
     Recording for more of them takes no more copies.
     """
     level = level_of(tiny())
-    assert level._packs is not None
+    assert level._copies is not None
     level.feed(TEXT[2:5], 3)
-    once = level._packs.nbytes
+    once = level._copies.nbytes
     level.feed(TEXT, 9)
     level.begin(700)
     level.feed(TEXT[:2], 1)
     level.feed(TEXT, 9)
     level.feed(TEXT[:4], 4)
 
-    assert level._packs.nbytes == once > 0
+    assert level._copies.nbytes == once > 0
 
 
 def test_one_row_is_multiplied_by_the_weight_as_it_is() -> None:
@@ -75,13 +75,13 @@ def test_one_row_is_multiplied_by_the_weight_as_it_is() -> None:
     """
     single, half = level_of(tiny()), tiny().bfloat16()
     single.feed(TEXT[2:3], 1)
-    assert single._packs is not None
-    assert single._packs.nbytes == 0
+    assert single._copies is not None
+    assert single._copies.nbytes == 0
     if packs(torch.bfloat16):
         level = level_of(half)
         level.feed(TEXT[2:3], 1)
-        assert level._packs is not None
-        assert level._packs.nbytes == matrices(half)
+        assert level._copies is not None
+        assert level._copies.nbytes == matrices(half)
 
 
 def test_a_weight_that_is_trained_on_is_copied_again() -> None:
@@ -103,24 +103,24 @@ def test_a_weight_that_is_trained_on_is_copied_again() -> None:
     assert not torch.allclose(after, before, atol=1e-2)
 
 
-def test_forgetting_a_level_lets_go_of_its_copies() -> None:
+def test_forgetting_a_level_lets_go_of_its_packs() -> None:
     """
     They are made again when the level is used again.
     """
     level = level_of(tiny())
     level.feed(TEXT[2:8], 6)
     level.forget()
-    assert level._packs is not None
-    assert level._packs.nbytes == 0
+    assert level._copies is not None
+    assert level._copies.nbytes == 0
 
     level.begin()
     level.feed(TEXT[:2], 1)
     level.feed(TEXT[2:8], 6)
 
-    assert level._packs.nbytes > 0
+    assert level._copies.nbytes > 0
 
 
-def test_a_machine_that_packs_nothing_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_copies_nothing_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Its recordings do what their steps do, bit for bit.
     """
@@ -128,8 +128,8 @@ def test_a_machine_that_packs_nothing_does_without(monkeypatch: pytest.MonkeyPat
     packed, stepped = level_of(tiny()), level_of(tiny(), recorded=False)
 
     assert torch.equal(packed.feed(TEXT[2:8], 6).logits, stepped.feed(TEXT[2:8], 6).logits)
-    assert packed._packs is not None
-    assert packed._packs.nbytes == 0
+    assert packed._copies is not None
+    assert packed._copies.nbytes == 0
 
 
 def test_of_a_large_model_one_token_is_read_as_three_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,33 @@ def test_the_eager_engine_is_named_where_copies_of_weights_are_too_many() -> Non
     with pytest.raises(UsageError, match=rf"--engine eager \({readable(eager.needed_bytes)}\)"):
         require_room(between, everywhere={})
     assert captured.packed_bytes == captured.weights_bytes
-    assert "of copies laid out for the CPU" in captured.parts
+    assert "of copies laid out for few tokens" in captured.parts
+
+
+def test_on_a_gpu_the_captured_engine_is_named_where_fused_copies_are_too_many() -> None:
+    """
+    There it copies no weights.
+    """
+    many = replace(pico().memory(device="cpu", dtype="float32", max_length=100), free={"cuda:0": None})
+    models = tuple(replace(model, matrices=(4 << 20,) * 100) for model in many.models)
+    fused = replace(many, models=models, engine="fused")
+    captured = replace(fused, engine="captured")
+    tight = replace(fused, free={"cuda:0": (captured.needed_bytes + fused.needed_bytes) // 2})
+
+    with pytest.raises(UsageError, match=rf"--engine captured \({readable(captured.needed_bytes)}\)"):
+        require_room(tight, everywhere={})
+
+
+def test_fused_models_copy_their_small_weights() -> None:
+    """
+    Which of them are small depends on the dtype: of 6 million numbers each, those of two bytes.
+    """
+    memory = pico().memory(device="cpu", dtype="float32", engine="fused", max_length=100)
+    large = replace(memory, models=tuple(replace(model, matrices=(6_000_000,)) for model in memory.models))
+
+    assert 0.9 * memory.weights_bytes < memory.packed_bytes <= memory.weights_bytes
+    assert large.packed_bytes == 0
+    assert replace(large, dtype=torch.bfloat16).packed_bytes == 3 * 12_000_000
 
 
 def test_several_devices_are_named_where_they_are_enough_together() -> None:

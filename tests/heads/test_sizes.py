@@ -100,7 +100,7 @@ def test_what_is_said_of_copies_is_at_least_what_they_take() -> None:
     cascade.generate([5, 6, 7], max_new_tokens=12, max_draft=2, schedule="fixed")
     levels: list[Any] = cascade._levels
 
-    taken = sum(level._packs.nbytes for level in levels)
+    taken = sum(level._copies.nbytes for level in levels)
 
     said = pico().memory(device="cpu", engine="captured", max_length=200).packed_bytes
     assert 0.7 * said < taken <= said

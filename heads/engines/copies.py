@@ -1,0 +1,55 @@
+"""Copies of a model's weights in the layout that a recording reads fastest, shared by all recordings of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+Lays = Callable[..., Tensor]
+
+
+class _Copy(NamedTuple):
+    """Weights, which are held since those that were let go of would lend their place to others, and their copy."""
+
+    weights: tuple[Tensor, ...]
+    copy: Tensor
+
+
+class Copies:
+    """The copies of one model's weights, each made once, whatever queries and caches are recorded."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._copies: dict[tuple[Lays | int, ...], _Copy] = {}
+        self._weights: list[Tensor] = []  # a model takes its time to list them
+        self._written = 0  # how often weights had been written to when the first copy was made
+
+    @property
+    def stale(self) -> bool:
+        """Whether a weight was written to since, as far as torch counts that."""
+        return bool(self._copies) and self._written != self._times_written()
+
+    @property
+    def nbytes(self) -> int:
+        """What they take, as much as the weights themselves but for what rounds sizes up."""
+        return sum(weight.nbytes for one in self._copies.values() for weight in one.weights)
+
+    def clear(self) -> None:
+        """Let go of them."""
+        self._copies.clear()
+        self._weights.clear()
+
+    def of(self, lay: Lays, *weights: Tensor) -> Tensor:
+        """What a layout makes of weights, now or at an earlier time."""
+        if not self._copies:
+            self._weights = [one for one in self._model.parameters() if not one.is_inference()]
+            self._written = self._times_written()
+        place = (lay, *(number for one in weights for number in (one.data_ptr(), *one.shape, *one.stride())))
+        if place not in self._copies:
+            self._copies[place] = _Copy(weights, lay(*weights))
+        return self._copies[place].copy
+
+    def _times_written(self) -> int:
+        return sum(one._version for one in self._weights)

@@ -1,0 +1,125 @@
+"""Products of the same rows, side by side: as one product where the weights are small, else one after the other.
+
+What asks for a layer's queries, keys and values, or for both halves of its activation, multiplies the same rows by
+several weights. On a GPU each product of a small weight takes as long as it takes to begin; and what stands between two
+products keeps what comes after them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.fx import GraphModule, Node
+
+from heads.engines.copies import Copies
+from heads.engines.operators import LAID_OUT, was_there, writes
+from heads.engines.products import ADDMM, MM, Product, T, product
+
+SMALL: Final = 16 << 20  # bytes of a weight: reading a larger one takes longer than beginning to
+
+_VIEW: Final = torch.ops.aten.view.default
+_UNSAFE_VIEW: Final = torch.ops.aten._unsafe_view.default
+_RESHAPE: Final = torch.ops.aten.reshape.default
+_SLICE: Final = torch.ops.aten.slice.Tensor
+
+
+def merge(graph: GraphModule, copies: Copies) -> None:
+    """Put products of the same rows of a recorded step side by side, and make one of those of small weights."""
+    for group in list(_groups(graph)):
+        if all(one.weight.nbytes <= SMALL for one in group):
+            _make_one(graph, group, copies)
+        else:
+            _gather(graph, group)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+
+
+def _groups(graph: GraphModule) -> Iterator[list[Product]]:
+    """Products of the same rows, between which nothing is written that could change them."""
+    groups: dict[Hashable, list[Product]] = {}
+    for node in graph.graph.nodes:
+        if _writes_elsewhere(node):
+            yield from (group for group in groups.values() if len(group) > 1)
+            groups.clear()
+        found = product(graph, node)
+        if found is not None and (found.bias is None or found.bias.op == "get_attr"):
+            groups.setdefault((*_seen(found.rows), found.bias is None), []).append(found)
+    yield from (group for group in groups.values() if len(group) > 1)
+
+
+def _writes_elsewhere(node: Node) -> bool:
+    """Whether it writes to something else than what was there before: that may be rows, seen another way."""
+    return writes(node) and not was_there(node)
+
+
+def _seen(rows: Node) -> tuple[Hashable, ...]:
+    """Rows, whatever node shows them: each product makes a view of its own."""
+    if rows.target in (_VIEW, _UNSAFE_VIEW):
+        return (rows.args[0], str(rows.args[1]))  # type: ignore[return-value]
+    return (rows, "")
+
+
+def _make_one(graph: GraphModule, group: Sequence[Product], copies: Copies) -> None:
+    nodes, first = graph.graph, group[0]
+    weight = copies.of(_one_below_the_other, *(one.weight for one in group))
+    with nodes.inserting_before(first.node):
+        turned = nodes.call_function(T, (_held(graph, weight),))
+        if first.bias is None:
+            together = nodes.call_function(MM, (first.rows, turned))
+        else:
+            biases = (getattr(graph, str(one.bias.target)) for one in group if one.bias is not None)
+            bias = _held(graph, copies.of(_one_below_the_other, *biases))
+            together = nodes.call_function(ADDMM, (bias, first.rows, turned))
+        shape, _stride, dtype, device = first.node.meta[LAID_OUT]
+        _note(together, (shape[0], len(weight)), (len(weight), 1), dtype, device)
+        begin = 0
+        for one in group:
+            end = begin + len(one.weight)
+            part = nodes.call_function(_SLICE, (together, 1, begin, end))
+            _note(part, (shape[0], end - begin), (len(weight), 1), dtype, device)
+            begin = end
+            one.node.replace_all_uses_with(part)
+            _show_by_shape(part)
+
+
+def _gather(graph: GraphModule, group: Sequence[Product]) -> None:
+    """Have them follow the first one."""
+    nodes, last = graph.graph, group[0].node
+    for one in group[1:]:
+        with nodes.inserting_before(last.next):
+            bias = () if one.bias is None else (_held(graph, getattr(graph, str(one.bias.target))),)
+            turned = nodes.call_function(T, (_held(graph, one.weight),))
+            last = nodes.call_function(one.node.target, (*bias, group[0].rows, turned))  # type: ignore[arg-type]
+        last.meta.update(one.node.meta)
+        one.node.replace_all_uses_with(last)
+
+
+def _show_by_shape(part: Node) -> None:
+    """Let views of it, and views of those, look at what does not lie in one piece as well."""
+    for user in list(part.users):
+        if user.target in (_VIEW, _UNSAFE_VIEW):
+            user.target = _RESHAPE
+            _show_by_shape(user)
+        elif isinstance(user.target, OpOverload) and user.target.is_view:
+            _show_by_shape(user)
+
+
+def _held(graph: GraphModule, tensor: Tensor) -> Node:
+    """A constant of the graph; it is looked up where it is inserted."""
+    name = f"merged_{sum(node.op == 'get_attr' for node in graph.graph.nodes)}"
+    graph.register_buffer(name, tensor)
+    node = graph.graph.get_attr(name)
+    _note(node, tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device)
+    return node
+
+
+def _note(node: Node, *layout: Any) -> None:
+    node.meta[LAID_OUT] = layout
+
+
+def _one_below_the_other(*weights: Tensor) -> Tensor:
+    return torch.cat(weights)
