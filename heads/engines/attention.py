@@ -8,6 +8,7 @@ each for all heads that share its keys, what is masked for all of them is not re
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -41,9 +42,12 @@ class _Attention(NamedTuple):
     values: Node
     mask: Node
     scale: float
+    strides: tuple[int, ...]
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
+def attend(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, *, scale: float, strides: Sequence[int]
+) -> Tensor:
     """What attention of queries over masked keys and values gives, summed in float32.
 
     Args:
@@ -52,21 +56,22 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: f
         values: As the keys.
         mask: (1, heads or 1, n or 1, capacity), added to the scores; each query sees some key.
         scale: Of the scores.
+        strides: Of what it gives.
 
     Returns:
-        (1, heads, n, size), of which the heads of one query lie side by side.
+        (1, heads, n, size).
     """
     if queries.device.type == "cuda":
         from heads.engines.attention_kernel import attend_on_a_gpu  # noqa: PLC0415 - Triton is there with a GPU
 
-        return attend_on_a_gpu(queries, keys, values, mask, scale)
+        return attend_on_a_gpu(queries, keys, values, mask, scale=scale, strides=strides)
     _, heads, count, size = queries.shape
     groups, capacity = keys.shape[1:3]
     together = queries.reshape(groups, -1, size).float()
     scores = together @ keys[0].float().transpose(1, 2) * scale
     scores = scores + mask.expand(1, heads, count, capacity).reshape(groups, -1, capacity)
-    made = scores.softmax(-1) @ values[0].float()
-    return made.view(heads, count, size).transpose(0, 1).contiguous().transpose(0, 1)[None].to(queries.dtype)
+    made = torch.empty_strided(queries.shape, strides, dtype=queries.dtype)
+    return made.copy_((scores.softmax(-1) @ values[0].float()).view(queries.shape))
 
 
 def shorten(graph: GraphModule) -> None:
@@ -77,10 +82,9 @@ def shorten(graph: GraphModule) -> None:
         if found is None:
             continue
         shape, _strides, dtype, device = found.queries.meta[LAID_OUT]
-        heads, count, size = shape[1:]
         with nodes.inserting_before(node):
-            made = nodes.call_function(attend, tuple(found))
-        made.meta[LAID_OUT] = (shape, (heads * count * size, size, heads * size, 1), dtype, device)
+            made = nodes.call_function(attend, found[:4], {"scale": found.scale, "strides": found.strides})
+        made.meta[LAID_OUT] = (shape, found.strides, dtype, device)
         for part in list(node.users):
             if part.args[1] == 0:
                 part.replace_all_uses_with(made)
@@ -100,8 +104,11 @@ def _attention(node: Node) -> _Attention | None:
         return None
     (batch, heads, count, size), stored = queries.meta[LAID_OUT][0], keys.meta[LAID_OUT][0]
     masked = mask.meta[LAID_OUT]
+    made = next((part.meta[LAID_OUT] for part in node.users if part.args[1] == 0), None)
     fits = (
-        all(part.args[1] == 0 or not part.users for part in node.users)
+        made is not None
+        and made[0] == queries.meta[LAID_OUT][0]
+        and all(part.args[1] == 0 or not part.users for part in node.users)
         and batch == 1
         and stored == values.meta[LAID_OUT][0] == (1, stored[1], stored[2], size)
         and masked[0] in itertools.product((1,), (1, heads), (1, count), (stored[2],))
@@ -111,7 +118,7 @@ def _attention(node: Node) -> _Attention | None:
         and _power(rows) * _power(size) * queries.meta[LAID_OUT][2].itemsize <= MOST_BYTES
     )
     scale = size**-0.5 if given["scale"] is None else given["scale"]
-    return _Attention(queries, keys, values, mask, scale) if fits else None
+    return _Attention(queries, keys, values, mask, scale, made[1]) if fits and made else None
 
 
 def _power(number: int) -> int:

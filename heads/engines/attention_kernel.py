@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -16,7 +17,9 @@ FILLING: Final = 256  # programs that keep a large device busy
 LEAST: Final = 16  # rows that a tensor core takes
 
 
-def attend_on_a_gpu(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
+def attend_on_a_gpu(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, *, scale: float, strides: Sequence[int]
+) -> Tensor:
     """See `attend`; two launches, the second of which puts the parts together."""
     _, heads, count, size = queries.shape
     _, groups, capacity, _ = keys.shape
@@ -27,7 +30,7 @@ def attend_on_a_gpu(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor,
     parts = triton.cdiv(capacity, steps * together)
     sums = torch.empty((groups, parts, rows, size), dtype=torch.float32, device=queries.device)
     masses = torch.empty((2, groups, parts, rows), dtype=torch.float32, device=queries.device)
-    made = torch.empty((count, heads, size), dtype=queries.dtype, device=queries.device)
+    made = torch.empty_strided(queries.shape, strides, dtype=queries.dtype, device=queries.device)
     _attend_to_part[(groups, parts)](
         queries,
         keys,
@@ -59,12 +62,12 @@ def attend_on_a_gpu(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor,
         count,
         size,
         parts,
-        heads,
+        *strides[1:],
         most_parts=triton.next_power_of_2(parts),
         most_numbers=wide,
         num_warps=4,
     )
-    return made.transpose(0, 1)[None]
+    return made
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -155,7 +158,9 @@ def _put_together(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     count,
     size,
     parts,
-    heads,
+    made_head,
+    made_row,
+    made_number,
     most_parts: tl.constexpr,
     most_numbers: tl.constexpr,
 ) -> None:
@@ -172,5 +177,9 @@ def _put_together(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     )
     whole = tl.sum(each * weights[:, None], 0) / tl.sum(mass * weights)
     head = group * (rows // count) + row // count
-    place = (row % count) * heads + head
-    tl.store(made + place * size + number, whole.to(made.dtype.element_ty), mask=known)
+    place = row % count
+    tl.store(
+        made + head * made_head + place * made_row + number * made_number,
+        whole.to(made.dtype.element_ty),
+        mask=known,
+    )
