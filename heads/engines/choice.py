@@ -23,9 +23,8 @@ Engine = Literal["eager", "captured", "fused"]
 ENGINES: Final[tuple[str, ...]] = get_args(Engine)
 # on a GPU padding costs next to nothing, and each graph costs memory
 ON_A_GPU: Final[tuple[int, ...]] = (1, 2, 4, 8, 16, 32)
-# and each length that is compiled costs seconds
-FUSED_ON_A_GPU: Final[tuple[int, ...]] = (1, 16, 32)
-# the target's, where rounding could tell: the same kernels for one token and for sixteen
+# the target's, where rounding could tell: the same kernels for one token and for sixteen; and what is compiled for each
+# length, where one token takes as long as sixteen
 ONE_FOR_ALL: Final[tuple[int, ...]] = (16, 32)
 
 
@@ -71,11 +70,9 @@ def level_for(
 
 def query_lengths(*, gpu: bool, top: bool, dtype: torch.dtype, fused: bool = False) -> tuple[int, ...]:
     """What the queries of a captured level are padded to."""
-    if top and (gpu or dtype != torch.float32):
+    if (gpu and fused) or (top and (gpu or dtype != torch.float32)):
         return ONE_FOR_ALL
-    if gpu:
-        return FUSED_ON_A_GPU if fused else ON_A_GPU
-    return QUERY_LENGTHS
+    return ON_A_GPU if gpu else QUERY_LENGTHS
 
 
 def _three_cost_no_more_than_one(model: PreTrainedModel) -> bool:

@@ -141,6 +141,6 @@ def some_tokens(level: RunLevel, count: int) -> list[int]:
 def roles_differ(level: RunLevel) -> bool:
     """Whether its model's queries are padded otherwise as a chain's target than below one."""
     model = level.model
-    gpu = model.device.type == "cuda"
-    lengths = {query_lengths(gpu=gpu, top=top, dtype=model.dtype) for top in (False, True)}
+    gpu, fused = model.device.type == "cuda", level.engine == "fused"
+    lengths = {query_lengths(gpu=gpu, top=top, dtype=model.dtype, fused=fused) for top in (False, True)}
     return isinstance(level, CapturedLevel) and len(lengths) > 1

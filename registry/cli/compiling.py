@@ -1,4 +1,4 @@
-"""Word of steps that take minutes, also where no bar is drawn: torch.compile makes kernels before the first token."""
+"""Word of steps that take long, also where no bar is drawn: torch.compile makes kernels before the first token."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def compiled(total: int, what: str) -> Iterator[Callable[[str], None]]:
     """As `counted`, with lines on stderr: at the beginning, now and then between, and at the end."""
     began = told_at = time.monotonic()
     done = 0
-    _say(f"{what}: torch compiles what is fused first, which takes seconds to minutes for each graph.")
+    _say(f"{what}: torch compiles what is fused first, some ten seconds for each model where that was not done before.")
     with counted(total, what) as step:
 
         def told(name: str) -> None:

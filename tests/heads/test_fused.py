@@ -16,6 +16,7 @@ from torch.fx import GraphModule
 
 from heads.engines import fusion, merging
 from heads.engines.captured import CapturedLevel
+from heads.engines.choice import query_lengths
 from heads.engines.copies import Copies
 from heads.engines.eager import EagerLevel
 from heads.engines.fusion import Kernels
@@ -89,6 +90,16 @@ def test_levels_of_many_families_are_fused(family: str, as_they_are: list[GraphM
     assert (fused._copies.nbytes > 0) == (
         family not in {"gpt_neox", "gpt2"}
     )  # whose products are one already
+
+
+def test_on_a_gpu_what_is_compiled_is_compiled_for_one_length() -> None:
+    """
+    A draft's too, which is fed one token most of the time: sixteen take no longer there.
+    """
+    lengths = partial(query_lengths, gpu=True, dtype=torch.bfloat16)
+
+    assert lengths(top=False, fused=True) == lengths(top=True, fused=True) == lengths(top=True)
+    assert lengths(top=False) != lengths(top=True)
 
 
 def test_layers_that_are_alike_share_their_kernels(as_they_are: list[GraphModule]) -> None:
