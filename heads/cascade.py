@@ -69,9 +69,6 @@ class Cascade:
         engine: How the models are run: 'eager', 'captured' (graphs recorded over a cache of fixed size) or 'fused'
             (captured, of kernels that torch.compile makes); None is captured on a GPU and eager elsewhere.
 
-    Attributes:
-        engines: Of each model.
-
     Raises:
         IncompatibleError: a head, a vocabulary or a model's mode does not fit.
         RollbackError: a model's cache cannot be rolled back.
@@ -115,7 +112,6 @@ class Cascade:
             level_for(model, name=name, engine=asked, top=model is self.models[-1])
             for model, name in zip(self.models, self.names, strict=True)
         ]
-        self.engines: tuple[Engine, ...] = tuple(level.engine for level in self._levels)
         self._advisers = _advisers(self.heads, self.engines)
         self._ahead = _waits(self.models[0])
 
@@ -134,7 +130,6 @@ class Cascade:
         part = copy.copy(self)
         part.models = tuple(self.models[place] for place in places)
         part.names = tuple(self.names[place] for place in places)
-        part.engines = tuple(self.engines[place] for place in places)
         part._levels = [self._levels[place] for place in places]
         between = (self.heads[first] if second == first + 1 else None for first, second in pairwise(places))
         part.heads = tuple(between if heads is None else heads)
@@ -144,6 +139,17 @@ class Cascade:
         part._advisers = _advisers(part.heads, part.engines)
         part._ahead = _waits(part.models[0])
         return part
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """What runs each model: that which was asked for, until recording shows that it cannot be."""
+        return tuple(level.engine for level in self._levels)
+
+    @property
+    def refusals(self) -> dict[str, str]:
+        """Model -> why it is not recorded as was asked, for those that are not."""
+        told = {level.name: getattr(level, "refusal", None) for level in self._levels}
+        return {name: why for name, why in told.items() if why is not None}
 
     def warm_up(
         self, positions: int, *, max_draft: PerEdgeInt = MAX_DRAFT, told: Callable[[], None] = lambda: None

@@ -97,6 +97,7 @@ class Benchmark:
             done = True
         finally:
             journal.close(done=done)
+        facts |= {"engines": list(cascade.engines), "refusals": cascade.refusals}  # as recording has shown
         reports = report_of(systems, journal.rows, greedy=self.sampling.temperature == 0)
         foreseen = predictions(
             pipeline,

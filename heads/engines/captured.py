@@ -92,7 +92,7 @@ class CapturedLevel:
         self._forward = Forward(model, name)
         self._bound = max_positions(model)
         self._recorded = False  # the proof runs the steps, and each recording is held against its step
-        self._kernels = Kernels() if fused else None
+        self._kernels: Kernels | None = Kernels() if fused else None
         self._boards: OrderedDict[int, _Board] = OrderedDict()
         self._board: _Board | None = None
         self._pool: Any = None
@@ -255,20 +255,23 @@ class CapturedLevel:
             self._pool = torch.cuda.graph_pool_handle()
         with outside_inference():
             expected = step(packed)[0].clone()  # what is made at the first call is made now
-        for kernels in dict.fromkeys((self._kernels, None)):
+        while True:
+            kernels = self._kernels
             try:
                 with for_few_rows(
                     packed.device, self.model.dtype, len(packed) - 1, attention=kernels is None
                 ):
                     recording = record(step, packed, pool=self._pool, kernels=kernels, copies=self._copies)
             except RecordingRefusedError as error:
-                self.refusal = str(error)
-                continue
-            if alike(recording(packed)[0].float(), expected.float()):
-                return recording
-            self.refusal = "a recording gave other rows than what it recorded"
-        self._recorded = False
-        return step
+                why = str(error)
+            else:
+                if alike(recording(packed)[0].float(), expected.float()):
+                    return recording
+                why = "a recording gave other rows than what it recorded"
+            if kernels is None:
+                self._recorded, self.refusal = False, why
+                return step
+            self._kernels, self.engine, self.refusal = None, "captured", f"it cannot be fused: {why}"
 
     def _room_for(self, positions: int) -> _Board:
         """The board, moved to a larger one where the text has outgrown it."""

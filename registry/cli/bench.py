@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from registry.cli.bars import counted
+from registry.cli.compiling import say_refusals
 from registry.cli.evaluate import require_places
 from registry.cli.options import pipeline_of, with_catalog, with_loading, with_narrowing, with_prompts
 from registry.cli.printing import print_json, print_table
@@ -94,6 +95,7 @@ def bench(source: str, target: str, **options: Any) -> None:
         print_json(report)
     else:
         _print(report)
+    say_refusals(report["provenance"]["refusals"])
     wrong = [one["mode"] for one in report["systems"] if one["mismatched_tokens"]]
     if wrong and set(report["provenance"]["dtype"]) == {"float32"}:
         click.echo(f"specreg: {', '.join(wrong)} differ from plain decoding.", err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -19,7 +19,9 @@ def compiled(total: int, what: str) -> Iterator[Callable[[str], None]]:
     """As `counted`, with lines on stderr: at the beginning, now and then between, and at the end."""
     began = told_at = time.monotonic()
     done = 0
-    _say(f"{what}: torch compiles what is fused first, some ten seconds for each model where that was not done before.")
+    _say(
+        f"{what}: torch compiles what is fused first, some ten seconds for each model where that was not done before."
+    )
     with counted(total, what) as step:
 
         def told(name: str) -> None:
@@ -32,6 +34,12 @@ def compiled(total: int, what: str) -> Iterator[Callable[[str], None]]:
 
         yield told
     _say(f"{what}: done after {time.monotonic() - began:.0f} s.")
+
+
+def say_refusals(refusals: Mapping[str, str]) -> None:
+    """A line for each model that is not recorded as was asked."""
+    for name, why in refusals.items():
+        _say(f"{name} runs otherwise than was asked: {why}")
 
 
 def _say(line: str) -> None:

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from registry.cli.autoplan import AutoPlan, auto_plan
 from registry.cli.bars import counted
-from registry.cli.compiling import compiled
+from registry.cli.compiling import compiled, say_refusals
 from registry.cli.drafted import Drafted, Origin
 from registry.cli.options import as_json, pipeline_of, with_catalog, with_loading, with_narrowing, with_room
 from registry.cli.printing import print_json
@@ -122,6 +122,7 @@ def decode(source: str, target: str | None, as_json: bool, auto: bool, **options
         max_draft=settings.get("max_draft", DEFAULT_MAX_DRAFT),
         bar=compiled if "fused" in cascade.engines else counted,
     )
+    say_refusals(cascade.refusals)
     streamer = None if as_json else text_streamer(cascade)
     out = cascade.generate(begun, streamer=streamer, **settings)
     drafted = Drafted.of(

@@ -183,3 +183,25 @@ def test_what_cannot_be_done_ends_with_2(specreg: Run, arguments: tuple[str, ...
     assert found.code == 2
     assert said in found.err
     assert "Traceback" not in found.err
+
+
+def test_what_cannot_be_fused_is_captured_and_said(
+    specreg: Run, usual: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    As on a machine without a compiler: each model is named, with the reason, and the text is the same.
+    """
+
+    def fail(*_given: Any, **_options: Any) -> Any:
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr("heads.engines.fusion.torch.compile", fail)
+
+    found = specreg(*CHAIN, "--json", "--engine", "fused")
+
+    assert json.loads(found.out)["token_ids"] == usual["token_ids"]
+    for model in ("pico-little", "pico-draft", "pico-target"):
+        assert (
+            f"specreg: {model} runs otherwise than was asked: it cannot be fused: RuntimeError: no c"
+            in found.err
+        )

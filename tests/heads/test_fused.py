@@ -148,7 +148,7 @@ def test_what_cannot_be_compiled_is_recorded_as_it_is(monkeypatch: pytest.Monkey
 
     require_same_rows(level, EagerLevel(model, name="plain"))
 
-    assert level._recorded
+    assert level.engine == "captured"
     assert level.refusal is not None
     assert "no compiler here" in level.refusal
 
