@@ -51,5 +51,13 @@ class Copies:
             self._copies[place] = _Copy(weights, lay(*weights))
         return self._copies[place].copy
 
+    def taken_from(self, copy: Tensor) -> tuple[Tensor, ...]:
+        """The weights that something is a copy of; itself, where it is none."""
+        return next((one.weights for one in self._copies.values() if one.copy is copy), (copy,))
+
+    def let_go(self, copy: Tensor) -> None:
+        """Forget a copy, if it is one."""
+        self._copies = {place: one for place, one in self._copies.items() if one.copy is not copy}
+
     def _times_written(self) -> int:
         return sum(one._version for one in self._weights)

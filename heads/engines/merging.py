@@ -1,13 +1,13 @@
 """Products of the same rows, side by side: as one product where the weights are small, else one after the other.
 
 What asks for a layer's queries, keys and values, or for both halves of its activation, multiplies the same rows by
-several weights. On a GPU each product of a small weight takes as long as it takes to begin; and what stands between two
+several weights. Each product of a small weight takes about as long as it takes to begin; and what stands between two
 products keeps what comes after them apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Final
 
 import torch
@@ -27,9 +27,15 @@ _RESHAPE: Final = torch.ops.aten.reshape.default
 _SLICE: Final = torch.ops.aten.slice.Tensor
 
 
-def merge(graph: GraphModule, copies: Copies) -> None:
-    """Put products of the same rows of a recorded step side by side, and make one of those of small weights."""
-    for group in list(_groups(graph)):
+def merge(graph: GraphModule, copies: Copies, *, where: Callable[[Product], bool] = lambda _: True) -> None:
+    """Put products of the same rows of a recorded step side by side, and make one of those of small weights.
+
+    Args:
+        graph: As `listened` writes it.
+        copies: Where weights that were made one are kept.
+        where: Which products to look at.
+    """
+    for group in list(_groups(graph, where)):
         if all(one.weight.nbytes <= SMALL for one in group):
             _make_one(graph, group, copies)
         else:
@@ -38,7 +44,7 @@ def merge(graph: GraphModule, copies: Copies) -> None:
     graph.recompile()
 
 
-def _groups(graph: GraphModule) -> Iterator[list[Product]]:
+def _groups(graph: GraphModule, where: Callable[[Product], bool]) -> Iterator[list[Product]]:
     """Products of the same rows, between which nothing is written that could change them."""
     groups: dict[Hashable, list[Product]] = {}
     for node in graph.graph.nodes:
@@ -46,7 +52,7 @@ def _groups(graph: GraphModule) -> Iterator[list[Product]]:
             yield from (group for group in groups.values() if len(group) > 1)
             groups.clear()
         found = product(graph, node)
-        if found is not None and (found.bias is None or found.bias.op == "get_attr"):
+        if found is not None and where(found) and (found.bias is None or found.bias.op == "get_attr"):
             groups.setdefault((*_seen(found.rows), found.bias is None), []).append(found)
     yield from (group for group in groups.values() if len(group) > 1)
 

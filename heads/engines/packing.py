@@ -16,7 +16,7 @@ from torch.fx import GraphModule, Node
 
 from heads.engines.copies import Copies
 from heads.engines.operators import LAID_OUT
-from heads.engines.products import product
+from heads.engines.products import Product, product
 
 SEVERAL: Final = 3  # rows of float32: one or two are multiplied faster by the weight as it is
 LAID_OUT_FOR: Final = 16  # rows: one layout serves all numbers of them that are fed
@@ -32,16 +32,20 @@ def sum_and_product(bias: Tensor, rows: Tensor, packed: Tensor) -> Tensor:
 
 
 def pack(graph: GraphModule, copies: Copies) -> tuple[Tensor, ...]:
-    """Let a graph multiply by packed weights where that is faster; what it is given then, after its inputs."""
+    """Let a graph multiply by packed weights where that is faster; what it is given then, after its inputs.
+
+    Of weights that `merge` made one only the packed copy is kept.
+    """
     nodes = graph.graph
     last = [node for node in nodes.nodes if node.op == "placeholder"][-1]
     given: dict[int, Node] = {}
     packed: list[Tensor] = []
     for node in list(nodes.nodes):
         found = product(graph, node)
-        if found is None or found.rows.meta[LAID_OUT][0][0] < _least_rows(found.weight.dtype):
+        if found is None or not pays(found):
             continue
-        one = copies.of(_packed, found.weight)
+        one = copies.of(_packed, *copies.taken_from(found.weight))
+        copies.let_go(found.weight)
         if id(one) not in given:
             with nodes.inserting_after(last):
                 last = given[id(one)] = nodes.placeholder(f"packed_{len(packed)}")
@@ -59,6 +63,12 @@ def pack(graph: GraphModule, copies: Copies) -> tuple[Tensor, ...]:
             nodes.erase_node(factor)
     graph.recompile()
     return tuple(packed)
+
+
+def pays(one: Product) -> bool:
+    """Whether a product is faster by a packed weight."""
+    rows: int = one.rows.meta[LAID_OUT][0][0]
+    return rows >= _least_rows(one.weight.dtype)
 
 
 @cache
@@ -86,8 +96,9 @@ def _least_rows(dtype: torch.dtype) -> float:
     return SEVERAL if dtype == torch.float32 else 1
 
 
-def _packed(weight: Tensor) -> Tensor:
-    copy: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), LAID_OUT_FOR)
+def _packed(*weights: Tensor) -> Tensor:
+    together = weights[0].contiguous() if len(weights) == 1 else torch.cat(weights)
+    copy: Tensor = torch.ops.mkldnn._reorder_linear_weight(together, LAID_OUT_FOR)
     return copy
 
 
