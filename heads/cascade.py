@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 import torch
+from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from heads.anatomy import require_eval
@@ -69,6 +70,10 @@ class Cascade:
         engine: How the models are run: 'eager', 'captured' (graphs recorded over a cache of fixed size) or 'fused'
             (captured, of kernels that torch.compile makes); None is captured on a GPU and eager elsewhere.
 
+    Attributes:
+        ahead: Whether the lowest level drafts ahead of the host, as it does where the host would wait for it: not on a
+            CPU. Text and law are the same.
+
     Raises:
         IncompatibleError: a head, a vocabulary or a model's mode does not fit.
         RollbackError: a model's cache cannot be rolled back.
@@ -92,6 +97,16 @@ class Cascade:
                 found=0,
                 next_step="Give models=[...].",
             )
+        given: Sequence[object] = self.models
+        for place, model in enumerate(given):
+            if not isinstance(model, nn.Module) or not hasattr(model, "config"):
+                raise IncompatibleError(
+                    subject=f"models[{place}]",
+                    field="type",
+                    expected="a causal LM of transformers, loaded",
+                    found=type(model).__name__,
+                    next_step="Load it by AutoModelForCausalLM.from_pretrained.",
+                )
         self.heads = tuple(heads) if heads is not None else (None,) * (len(self.models) - 1)
         self.tokenizer = tokenizer
         self.names = tuple(names) if names is not None else tuple(map(_name_of, self.models))
@@ -113,7 +128,7 @@ class Cascade:
             for model, name in zip(self.models, self.names, strict=True)
         ]
         self._advisers = _advisers(self.heads, self.engines)
-        self._ahead = _waits(self.models[0])
+        self.ahead = _waits(self.models[0])
 
     def part(
         self, places: Sequence[int], heads: Sequence[AcceptancePredictionHead | None] | None = None
@@ -137,7 +152,7 @@ class Cascade:
         size = len(self.tokenizer) if self.tokenizer is not None else None
         part.vocab_size = shared_vocabulary(part.models, part.names, size)
         part._advisers = _advisers(part.heads, part.engines)
-        part._ahead = _waits(part.models[0])
+        part.ahead = _waits(part.models[0])
         return part
 
     @property
@@ -298,7 +313,7 @@ class Cascade:
             end_tokens=ending.end_tokens,
             vocab_size=self.vocab_size,
             adjustments=adjustments_of(settings),
-            ahead=self._ahead,
+            ahead=self.ahead,
         )
         started = time.perf_counter()
         tokens, reason = decode(rounds, ending, settings.max_new_tokens, stream.tokens)

@@ -55,7 +55,7 @@ class Placement:
         return found
 
 
-def spread_placement(device: str | None, device_map: str) -> Placement:
+def spread_placement(device: str | torch.device | None, device_map: str) -> Placement:
     """Every GPU and the host, for a target that transformers' device_map="auto" spreads.
 
     Raises:

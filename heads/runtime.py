@@ -38,8 +38,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def load_cascade(
     pipeline: Pipeline,
     *,
-    device: str | None = None,
-    dtype: str | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
     engine: str | None = None,
     device_map: str | None = None,
     max_length: int | None = None,
@@ -53,7 +53,8 @@ def load_cascade(
     Args:
         pipeline: A resolved chain whose checkpoints are on this machine.
         device: As torch names it; the first GPU when None and there is one, else the CPU.
-        dtype: 'float32', 'bfloat16' or 'float16'; float32 on a CPU and the stored one on a GPU when None.
+        dtype: 'float32', 'bfloat16' or 'float16', or torch's own; when None float32 on a CPU, and on a GPU the stored
+            one.
         engine: 'eager', 'captured' or 'fused'; captured on a GPU and eager on a CPU when None.
         device_map: 'auto' spreads the target over all devices by transformers' own rule; all else lies beside its
             first layers.
@@ -97,8 +98,8 @@ def load_cascade(
 def memory_of(
     pipeline: Pipeline,
     *,
-    device: str | None = None,
-    dtype: str | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
     engine: str | None = None,
     device_map: str | None = None,
     max_length: int | None = None,
@@ -163,7 +164,7 @@ def warm_up(
             cascade.warm_up(prompt_tokens + max_new_tokens, max_draft=max_draft, told=lambda: step(""))
 
 
-def placement_named(device: str | None, device_map: str | None) -> Placement:
+def placement_named(device: str | torch.device | None, device_map: str | None) -> Placement:
     """One device, or all of them for a target that is spread. Raises UsageError."""
     if device_map is not None:
         return spread_placement(device, device_map)
@@ -252,7 +253,7 @@ def no_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def device_named(name: str | None) -> torch.device:
+def device_named(name: str | torch.device | None) -> torch.device:
     """The device of that name; without one the first GPU, or the CPU where there is none. Raises UsageError."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -262,15 +263,16 @@ def device_named(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(
-            f"No device {name!r} here: {reason}. Expected 'cpu', or 'cuda' where torch finds a GPU."
+            f"No device {str(name)!r} here: {reason}. Expected 'cpu', or 'cuda' where torch finds a GPU."
         ) from error
     return device
 
 
-def dtype_named(name: str | None, device: torch.device) -> torch.dtype | str:
+def dtype_named(name: str | torch.dtype | None, device: torch.device) -> torch.dtype | str:
     """The dtype of that name; without one float32 on a CPU, and on a GPU 'auto', the stored one. Raises UsageError."""
     if name is None:
         return torch.float32 if device.type == "cpu" else "auto"
-    if name not in DTYPES:
+    found = DTYPES.get(str(name).removeprefix("torch."))
+    if found is None:
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {name!r}.")
-    return DTYPES[name]
+    return found

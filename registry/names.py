@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from registry.errors import UnknownNameError
+from registry.errors import UnknownNameError, UsageError
 from registry.records import HEAD_SEPARATOR, Catalog, Head, Model
 
 LONGEST_COMPARED = 200
@@ -20,7 +20,11 @@ def find_model(catalog: Catalog, name: str) -> Model:
 
     Raises:
         UnknownNameError: no model does; `kind` is 'model', `suggestions` are the nearest aliases.
+        UsageError: that is no name.
     """
+    given: object = name
+    if not isinstance(given, str):
+        raise UsageError(f"A model is named by its alias or Hub id, a string, got {name!r}.")
     model = _model_or_none(catalog, name)
     if model is None:
         raise UnknownNameError(kind="model", name=name, suggestions=suggest_models(catalog.models, name))

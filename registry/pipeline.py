@@ -15,6 +15,8 @@ from registry.records import Finding
 from registry.shelf import Shelf
 
 if TYPE_CHECKING:
+    import torch
+
     from heads import Cascade
     from heads.memory import Memory
     from registry.hub.download import DownloadReport
@@ -160,8 +162,8 @@ class Pipeline:
     def load(
         self,
         *,
-        device: str | None = None,
-        dtype: str | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
         engine: str | None = None,
         device_map: str | None = None,
         max_length: int | None = None,
@@ -170,7 +172,8 @@ class Pipeline:
 
         Args:
             device: As torch names it; the first GPU when None and there is one, else the CPU.
-            dtype: 'float32', 'bfloat16' or 'float16'; float32 on a CPU and the stored one on a GPU when None.
+            dtype: 'float32', 'bfloat16' or 'float16', or torch's own; when None float32 on a CPU, and on a GPU the
+                stored one.
             engine: 'eager', 'captured' or 'fused'; captured on a GPU and eager on a CPU when None.
             device_map: 'auto' spreads the target over every GPU and the host by transformers' own rule, and puts all
                 else beside its first layers.
@@ -191,8 +194,8 @@ class Pipeline:
     def memory(
         self,
         *,
-        device: str | None = None,
-        dtype: str | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
         engine: str | None = None,
         device_map: str | None = None,
         max_length: int | None = None,

@@ -37,7 +37,7 @@ Kind = TypeVar("Kind", str, tuple[str, bool])
 
 def drafts_ahead(cascade: Cascade, place: int) -> bool:
     """Whether a chain that begins with this model of a cascade drafts ahead of the host."""
-    return cascade.part([place])._ahead
+    return cascade.part([place]).ahead
 
 
 def rule_by(way: str) -> Rule:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
+from torch.fx import GraphModule
 from transformers import PreTrainedTokenizerFast
 
 settings.register_profile("heads", deadline=None, derandomize=True)
@@ -22,6 +24,19 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> list[GraphModule]:
+    """What is fused is told apart from the rest of a graph and counted here, but not compiled, which takes long."""
+    made: list[GraphModule] = []
+
+    def keep(module: GraphModule, **_options: Any) -> GraphModule:
+        made.append(module)
+        return module
+
+    monkeypatch.setattr("heads.engines.fusion.torch.compile", keep)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -446,3 +446,13 @@ def test_a_result_is_frozen(pair: Cascade) -> None:
     assert isinstance(out, Generation)
     with pytest.raises(AttributeError):
         out.text = "other"  # type: ignore[misc]
+
+
+def test_a_name_in_the_place_of_a_model_is_refused() -> None:
+    """
+    It says what loads one.
+    """
+    model: Any = "Qwen/Qwen3-0.6B"
+
+    with pytest.raises(IncompatibleError, match=r"models\[0\].*from_pretrained"):
+        Cascade([model])

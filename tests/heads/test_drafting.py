@@ -24,7 +24,7 @@ def ahead(models: list[PreTrainedModel], engine: Engine = "eager") -> Cascade:
     """A cascade that drafts as it would on an accelerator."""
     heads = [random_head(seed=index) for index in range(len(models) - 1)]
     cascade = Cascade(models, heads, engine=engine)
-    cascade._ahead = True
+    cascade.ahead = True
     return cascade
 
 

@@ -31,19 +31,6 @@ COMPILER = pytest.mark.skipif(
 FED = ([5, 1, 8], [44], [17, 60, 2, 9], [3])
 
 
-@pytest.fixture
-def as_they_are(monkeypatch: pytest.MonkeyPatch) -> list[GraphModule]:
-    """Stretches are not compiled but run as they are, and counted: it is told apart from the rest of a graph alike."""
-    made: list[GraphModule] = []
-
-    def keep(module: GraphModule, **_options: Any) -> GraphModule:
-        made.append(module)
-        return module
-
-    monkeypatch.setattr("heads.engines.fusion.torch.compile", keep)
-    return made
-
-
 def require_same_rows(fused: Level, plain: Level) -> None:
     """Logits and hidden states, also after something was taken back."""
     for level in (fused, plain):
@@ -75,7 +62,7 @@ def test_a_compiled_level_says_what_the_model_says() -> None:
     "family",
     ["llama", "qwen2", "qwen3", "gpt_neox", "gpt2", "gemma", "gemma2", "gemma3", "mistral", "cohere", "opt"],
 )
-def test_levels_of_many_families_are_fused(family: str, as_they_are: list[GraphModule]) -> None:
+def test_levels_of_many_families_are_fused(family: str, uncompiled: list[GraphModule]) -> None:
     """
     Whatever stands between their products, biases included; windows, soft caps and learned positions too.
     """
@@ -85,7 +72,7 @@ def test_levels_of_many_families_are_fused(family: str, as_they_are: list[GraphM
     require_same_rows(fused, EagerLevel(model, name="plain"))
 
     assert fused.refusal is None
-    assert as_they_are
+    assert uncompiled
     assert fused._copies is not None
     assert (fused._copies.nbytes > 0) == (
         family not in {"gpt_neox", "gpt2"}
@@ -102,7 +89,7 @@ def test_on_a_gpu_what_is_compiled_is_compiled_for_one_length() -> None:
     assert lengths(top=False) != lengths(top=True)
 
 
-def test_layers_that_are_alike_share_their_kernels(as_they_are: list[GraphModule]) -> None:
+def test_layers_that_are_alike_share_their_kernels(uncompiled: list[GraphModule]) -> None:
     """
     Six layers have as many kernels as three, for each length of query; a second cache of that size makes none anew.
     """
@@ -110,16 +97,16 @@ def test_layers_that_are_alike_share_their_kernels(as_they_are: list[GraphModule
     for layers in (3, 6):
         level = CapturedLevel(tiny(num_hidden_layers=layers), name="it", query_lengths=(1, 4), fused=True)
         level.warm_up(40, (1, 4))
-        kinds.append(len(as_they_are))
+        kinds.append(len(uncompiled))
         level.warm_up(40, (1, 4))
-        assert len(as_they_are) == kinds[-1]
-        as_they_are.clear()
+        assert len(uncompiled) == kinds[-1]
+        uncompiled.clear()
 
     assert kinds[0] == kinds[1] <= 12
 
 
 def test_no_process_compiles_without_end(
-    as_they_are: list[GraphModule], monkeypatch: pytest.MonkeyPatch
+    uncompiled: list[GraphModule], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
     What is new after so many kernels is played by the operators themselves.
@@ -129,7 +116,7 @@ def test_no_process_compiles_without_end(
     first = record(lambda now: (now + 1).sin().cos(), torch.ones(3), kernels=kernels)
     second = record(lambda now: (now + 1).cos().sin(), torch.ones(3), kernels=kernels)
 
-    assert len(as_they_are) == len(kernels) == 1
+    assert len(uncompiled) == len(kernels) == 1
     assert first(torch.zeros(3)).tolist() == torch.ones(3).sin().cos().tolist()
     assert second(torch.zeros(3)).tolist() == torch.ones(3).cos().sin().tolist()
 

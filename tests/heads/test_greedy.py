@@ -14,7 +14,8 @@ from tests.heads.models import chain, random_head
 PROMPT = [3, 14, 15, 9, 26, 5, 35, 8, 9]
 NEW = 20
 FAMILIES = ["llama", "qwen3", "gpt_neox", "gpt2", "gemma2", "gemma3", "mistral", "cohere", "granite", "opt"]
-ENGINES = pytest.mark.parametrize("engine", ["eager", "captured"])
+ENGINES = pytest.mark.parametrize("engine", ["eager", "captured", "fused"])
+FUSED = ("llama", "qwen3", "gpt2", "gemma3")
 
 
 def plain(model: PreTrainedModel, new_tokens: int = NEW) -> list[int]:
@@ -31,8 +32,10 @@ def plain(model: PreTrainedModel, new_tokens: int = NEW) -> list[int]:
     [
         *[(family, "eager") for family in FAMILIES],
         *[(family, "captured") for family in FAMILIES if family not in {"cohere", "granite"}],
+        *[(family, "fused") for family in FUSED],
     ],
 )
+@pytest.mark.usefixtures("uncompiled")
 def test_a_chain_says_what_the_target_says(family: str, engine: Engine) -> None:
     """
     With soft caps, scales and sliding windows too, tokens equal those of plain generate, and of one level.
@@ -53,8 +56,13 @@ def test_a_chain_says_what_the_target_says(family: str, engine: Engine) -> None:
 
 @pytest.mark.parametrize(
     ("count", "engine"),
-    [*[(count, "eager") for count in (1, 2, 3, 4)], *[(count, "captured") for count in (1, 2, 3)]],
+    [
+        *[(count, "eager") for count in (1, 2, 3, 4)],
+        *[(count, "captured") for count in (1, 2, 3)],
+        *[(count, "fused") for count in (1, 2)],
+    ],
 )
+@pytest.mark.usefixtures("uncompiled")
 def test_any_number_of_levels_and_any_schedule_say_the_same(count: int, engine: Engine) -> None:
     """
     One to four models, without heads, and with heads on every schedule: the target's own text.
@@ -71,6 +79,7 @@ def test_any_number_of_levels_and_any_schedule_say_the_same(count: int, engine: 
 
 
 @ENGINES
+@pytest.mark.usefixtures("uncompiled")
 def test_one_model_may_stand_twice(engine: Engine) -> None:
     """
     A model that drafts for itself has two caches, and every proposal is accepted.

@@ -317,3 +317,16 @@ def test_a_gpu_gives_no_more_than_was_said(options: dict[str, Any]) -> None:
 
     assert {model.device.type for model in cascade.models} == {"cuda"}
     assert before - torch.cuda.mem_get_info()[0] <= said.needed_bytes
+
+
+def test_a_device_and_a_dtype_may_be_torchs_own() -> None:
+    """
+    As well as their names; one that models are not loaded in is refused by its name.
+    """
+    pipeline = registry.resolve_pipeline("pico-little", "pico-little")
+    options: dict[str, Any] = {"device": torch.device("cpu"), "dtype": torch.bfloat16}
+
+    assert pipeline.memory(**options) == pipeline.memory(device="cpu", dtype="bfloat16")
+    assert pipeline.load(**options).models[0].dtype == torch.bfloat16
+    with pytest.raises(UsageError, match=r"dtype must be one of float32, bfloat16, float16, got torch\.int8"):
+        pipeline.load(dtype=torch.int8)

@@ -61,9 +61,11 @@ def p_value(counts: Counter[tuple[int, ...]], law: dict[tuple[int, ...], float])
         (3, 0.8, 3, "eager", False),
         (3, 1.0, 0, "captured", False),
         (3, 1.0, 3, "captured", True),
+        (2, 0.8, 0, "fused", True),
     ],
-    ids=["two", "three-top_k", "three-captured", "three-ahead"],
+    ids=["two", "three-top_k", "three-captured", "three-ahead", "two-fused-ahead"],
 )
+@pytest.mark.usefixtures("uncompiled")
 def test_sampled_texts_follow_the_target(
     count: int, temperature: float, top_k: int, engine: Engine, ahead: bool
 ) -> None:
@@ -74,7 +76,7 @@ def test_sampled_texts_follow_the_target(
     for seed in range(1, count):
         models.insert(0, noisy(models[0], noise=0.5, seed=seed))
     cascade = Cascade(models, [random_head(seed=seed) for seed in range(count - 1)], engine=engine)
-    cascade._ahead = ahead
+    cascade.ahead = ahead
 
     counts = Counter(
         tuple(

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import registry
 from registry.catalog import load_catalog, parse_catalog
-from registry.errors import UnknownNameError
+from registry.errors import UnknownNameError, UsageError
 from registry.names import find_heads, find_model, names_of
 from registry.records import Catalog
 
@@ -143,3 +145,13 @@ def test_suggesting_among_many_names_is_quick() -> None:
         find_model(catalog, "model-x")
 
     assert time.process_time() - start < 0.5
+
+
+def test_what_is_no_name_is_refused() -> None:
+    """
+    A variable that was never set, or a model that is loaded already.
+    """
+    nothing: Any = None
+
+    with pytest.raises(UsageError, match="a string, got None"):
+        registry.resolve_pipeline(nothing, "qwen3-14b")
