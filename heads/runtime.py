@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
+from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging
 
 from heads.cascade import Cascade
@@ -21,7 +23,7 @@ from heads.memory import Memory
 from heads.models import load_registered_model, load_registered_tokenizer, require_loadable
 from heads.placement import SHORTEST, Placement, chain_memory, require_room, spread_placement
 from heads.prompt import Prompt, prompt_ids
-from heads.settings import MAX_DRAFT, PerEdgeInt
+from heads.settings import MAX_DRAFT
 from registry.errors import CheckpointError, GenerationError, NotInstalledError, UsageError
 from registry.files.filenames import CALIBRATION, CONFIG, WEIGHTS
 from registry.records import Head
@@ -141,27 +143,56 @@ def prompt_length(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> int:
 
 def warm_up(
     cascade: Cascade,
+    prompt: Prompt,
+    settings: Mapping[str, Any],
     *,
     prompt_tokens: int,
-    max_new_tokens: int,
-    max_draft: PerEdgeInt = MAX_DRAFT,
     bar: Callable[[int, str], AbstractContextManager[Callable[[str], None]]],
 ) -> None:
     """Record what one text needs ahead of it, so that its time is that of decoding; nothing for eager models.
 
+    Where drafts are made ahead of the host, what is recorded of them depends on all of the settings: the text is begun
+    once, and let go of at its first new token.
+
     Args:
         cascade: Whose graphs are recorded.
-        prompt_tokens, max_new_tokens: Of the text.
-        max_draft: As for `generate`.
-        bar: Of the graphs' number and a heading, a context that gives what is called after each.
+        prompt, settings: As `generate` will be given them; `max_new_tokens` among them.
+        prompt_tokens: Of the prompt.
+        bar: Of the steps' number and a heading, a context that gives what is called after each.
 
     Raises:
         GenerationError: The text is longer than the models were made for.
     """
-    check_length(cascade.models, cascade.names, prompt=prompt_tokens, max_new_tokens=max_new_tokens)
-    if graphs := cascade.graphs_for(max_draft):
-        with bar(graphs, f"recording {graphs} {'graph' if graphs == 1 else 'graphs'}") as step:
-            cascade.warm_up(prompt_tokens + max_new_tokens, max_draft=max_draft, told=lambda: step(""))
+    new, most = settings["max_new_tokens"], settings.get("max_draft", MAX_DRAFT)
+    check_length(cascade.models, cascade.names, prompt=prompt_tokens, max_new_tokens=new)
+    graphs = cascade.graphs_for(most)
+    if not graphs:
+        return
+    with bar(graphs + cascade.ahead, f"recording {graphs} {'graph' if graphs == 1 else 'graphs'}") as step:
+        cascade.warm_up(prompt_tokens + new, max_draft=most, told=lambda: step(""))
+        if cascade.ahead:
+            with suppress(_BegunError):
+                cascade.generate(prompt, streamer=_Beginning(), **settings)
+            step("")
+
+
+class _BegunError(Exception):
+    """A text has its first new token."""
+
+
+class _Beginning(BaseStreamer):
+    """A streamer that has seen enough after the prompt."""
+
+    def __init__(self) -> None:
+        self._prompt_seen = False
+
+    def put(self, value: Tensor) -> None:  # noqa: ARG002 - whatever it is
+        if self._prompt_seen:
+            raise _BegunError
+        self._prompt_seen = True
+
+    def end(self) -> None:
+        """Nobody waits for it."""
 
 
 def placement_named(device: str | torch.device | None, device_map: str | None) -> Placement:

@@ -117,9 +117,9 @@ def decode(source: str, target: str | None, as_json: bool, auto: bool, **options
         settings, origin = settings | found, "tuned"
     warm_up(
         cascade,
+        begun,
+        settings,
         prompt_tokens=length,
-        max_new_tokens=new,
-        max_draft=settings.get("max_draft", DEFAULT_MAX_DRAFT),
         bar=compiled if "fused" in cascade.engines else counted,
     )
     say_refusals(cascade.refusals)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import product
 from typing import Any, Literal
 
@@ -12,6 +14,7 @@ from transformers import PreTrainedModel
 from heads import Cascade
 from heads.engines.beside import KINDS_KEPT, Beside
 from heads.engines.captured import CapturedLevel
+from heads.runtime import warm_up
 from registry.errors import GenerationError
 from registry.records import Calibration, Outlook
 from tests.heads.models import chain, random_head
@@ -195,3 +198,22 @@ def test_what_must_be_adjusted_waits() -> None:
     plain = Cascade(models[-1:]).generate(PROMPT, **options)
 
     assert ahead(models).generate(PROMPT, **options).token_ids == plain.token_ids
+
+
+def test_what_a_text_needs_is_recorded_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The steps of its drafts too: while it is decoded nothing is.
+    """
+    cascade = ahead(chain(count=2, noise=0.05), "captured")
+    settings = {"max_new_tokens": 30, "temperature": 0.9, "seed": 3, "max_draft": 4}
+    told: list[str] = []
+
+    @contextmanager
+    def bar(total: int, _what: str) -> Iterator[Callable[[str], None]]:
+        yield told.append
+        assert len(told) == total
+
+    warm_up(cascade, PROMPT, settings, prompt_tokens=len(PROMPT), bar=bar)
+    monkeypatch.setattr("heads.engines.captured.record", None)
+
+    assert len(cascade.generate(PROMPT, **settings).token_ids) > 1  # type: ignore[arg-type]

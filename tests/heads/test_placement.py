@@ -256,7 +256,7 @@ def test_a_text_too_long_for_the_models_is_refused_before_anything_is_recorded()
     cascade = registry.resolve_pipeline("pico-little", "pico-little").load(device="cpu", engine="captured")
 
     with pytest.raises(SpecregError, match="1024 positions"):
-        warm_up(cascade, prompt_tokens=4, max_new_tokens=2000, bar=_no_bar)
+        warm_up(cascade, "x", {"max_new_tokens": 2000}, prompt_tokens=4, bar=_no_bar)
 
 
 def _no_bar(total: int, what: str) -> Any:
