@@ -31,6 +31,8 @@ QUERY_LENGTHS: Final[tuple[int, ...]] = (1, 3, 6, 8, 12, 16)
 CAPACITIES: Final = (128, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 CAPACITY_STEP: Final = 4096  # beyond those
 BOARDS_KEPT: Final = 2
+KERNELS: Final = 1024  # of forwards: some five for each capacity and length
+KERNELS_BESIDE: Final = 64  # of steps beside them, which may be asked with other numbers for each text
 ROOMY: Final = (
     4  # a cache so many times too large is still used: attention over it costs less than recording anew
 )
@@ -92,7 +94,8 @@ class CapturedLevel:
         self._forward = Forward(model, name)
         self._bound = max_positions(model)
         self._recorded = False  # the proof runs the steps, and each recording is held against its step
-        self._kernels: Kernels | None = Kernels() if fused else None
+        self._kernels: Kernels | None = Kernels(KERNELS) if fused else None
+        self._kernels_beside = Kernels(KERNELS_BESIDE)
         self._boards: OrderedDict[int, _Board] = OrderedDict()
         self._board: _Board | None = None
         self._pool: Any = None
@@ -184,7 +187,8 @@ class CapturedLevel:
         if not self._recorded:
             return step
         try:
-            return record(step, *examples, pool=self._pool, kernels=self._kernels)
+            kernels = None if self._kernels is None else self._kernels_beside
+            return record(step, *examples, pool=self._pool, kernels=kernels)
         except RecordingRefusedError as error:
             self.refusal = str(error)
             return step

@@ -16,12 +16,11 @@ import torch
 from torch._ops import OpOverload
 from torch.fx import Graph, GraphModule, Node
 
-from heads.engines.operators import LAID_OUT, was_there, writes
+from heads.engines.operators import LAID_OUT, is_view, was_there, writes
 
 Compiled = Callable[..., Any]
 
 WORTH_IT: Final = 2  # operators that compute: one alone is a kernel already
-MOST: Final = 64  # kernels of one level: numbers that steps are recorded with may differ from text to text
 ROUND_AS_EAGER: Final[dict[str, Any]] = {"emulate_precision_casts": True}  # between two of them too
 
 _aten: Final = torch.ops.aten
@@ -55,9 +54,14 @@ _OTHERS: Final = frozenset(  # that compute, besides those which torch marks as 
 
 
 class Kernels:
-    """What was compiled so far, for whatever stretches are of a kind."""
+    """What was compiled so far, for whatever stretches are of a kind.
 
-    def __init__(self) -> None:
+    Args:
+        most: Kernels; what is new after so many is left as it is.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._compiled: dict[tuple[Any, ...], Compiled] = {}
 
     def __len__(self) -> int:
@@ -96,7 +100,7 @@ class Kernels:
         return GraphModule(held, fused)
 
     def _may_compile(self, stretch: _Stretch) -> bool:
-        return stretch.kind in self._compiled or len(self._compiled) < MOST
+        return stretch.kind in self._compiled or len(self._compiled) < self._most
 
     def _kernel(self, stretch: _Stretch) -> Compiled:
         if stretch.kind not in self._compiled:
@@ -123,13 +127,13 @@ class _Stretch:
         asked: set[Node] = set()  # outside, itself or through a view
         needed: set[Node] = set()
         for node in reversed(nodes):
-            if any(user not in inside or (user in asked and _is_view(user)) for user in node.users):
+            if any(user not in inside or (user in asked and is_view(user)) for user in node.users):
                 asked.add(node)
-            if (node in asked and not _is_view(node)) or writes(node) or needed & node.users.keys():
+            if (node in asked and not is_view(node)) or writes(node) or needed & node.users.keys():
                 needed.add(node)
         self.needed = [node for node in nodes if node in needed]
-        self.views = [node for node in nodes if node in asked and _is_view(node)]
-        self.given = [node for node in nodes if node in asked and not _is_view(node) and not writes(node)]
+        self.views = [node for node in nodes if node in asked and is_view(node)]
+        self.given = [node for node in nodes if node in asked and not is_view(node) and not writes(node)]
         self.inputs = list(
             dict.fromkeys(one for node in self.needed for one in node.all_input_nodes if one not in inside)
         )
@@ -164,16 +168,7 @@ def _joins(node: Node) -> bool:
     if node.target is getitem:
         of = node.args[0]
         return isinstance(of, Node) and _joins(of)
-    return _is_view(node) or _computes(node)
-
-
-def _is_view(node: Node) -> bool:
-    """Whether it shows what is there already, in another shape."""
-    if node.target is getitem:
-        of = node.args[0]
-        return isinstance(of, Node) and _is_view(of)
-    func = node.target
-    return isinstance(func, OpOverload) and (func.is_view or func is _aten._unsafe_view.default)
+    return is_view(node) or _computes(node)
 
 
 def _computes(node: Node) -> bool:

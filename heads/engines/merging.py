@@ -12,11 +12,10 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
 from heads.engines.copies import Copies
-from heads.engines.operators import LAID_OUT, was_there, writes
+from heads.engines.operators import LAID_OUT, is_view, writes
 from heads.engines.products import ADDMM, MM, Product, T, product
 
 SMALL: Final = 16 << 20  # bytes of a weight: reading a larger one takes longer than beginning to
@@ -25,6 +24,7 @@ _VIEW: Final = torch.ops.aten.view.default
 _UNSAFE_VIEW: Final = torch.ops.aten._unsafe_view.default
 _RESHAPE: Final = torch.ops.aten.reshape.default
 _SLICE: Final = torch.ops.aten.slice.Tensor
+_BY_STRIDES: Final = (torch.ops.aten.as_strided.default, torch.ops.aten._reshape_alias.default)
 
 
 def merge(graph: GraphModule, copies: Copies, *, where: Callable[[Product], bool] = lambda _: True) -> None:
@@ -35,8 +35,8 @@ def merge(graph: GraphModule, copies: Copies, *, where: Callable[[Product], bool
         copies: Where weights that were made one are kept.
         where: Which products to look at.
     """
-    for group in list(_groups(graph, where)):
-        if all(one.weight.nbytes <= SMALL for one in group):
+    for group in [group for group in _groups(graph, where) if len(group) > 1]:
+        if all(one.weight.nbytes <= SMALL and not _told_strides(one.node) for one in group):
             _make_one(graph, group, copies)
         else:
             _gather(graph, group)
@@ -45,21 +45,24 @@ def merge(graph: GraphModule, copies: Copies, *, where: Callable[[Product], bool
 
 
 def _groups(graph: GraphModule, where: Callable[[Product], bool]) -> Iterator[list[Product]]:
-    """Products of the same rows, between which nothing is written that could change them."""
+    """Products of the same rows, between which nothing was written to what the rows show."""
     groups: dict[Hashable, list[Product]] = {}
     for node in graph.graph.nodes:
-        if _writes_elsewhere(node):
-            yield from (group for group in groups.values() if len(group) > 1)
-            groups.clear()
+        if writes(node):
+            written = _shown(node)
+            for key in [key for key, group in groups.items() if _shown(group[0].rows) is written]:
+                yield groups.pop(key)
         found = product(graph, node)
         if found is not None and where(found) and (found.bias is None or found.bias.op == "get_attr"):
             groups.setdefault((*_seen(found.rows), found.bias is None), []).append(found)
-    yield from (group for group in groups.values() if len(group) > 1)
+    yield from groups.values()
 
 
-def _writes_elsewhere(node: Node) -> bool:
-    """Whether it writes to something else than what was there before: that may be rows, seen another way."""
-    return writes(node) and not was_there(node)
+def _shown(node: Node) -> Node:
+    """What made the memory that a node shows."""
+    while is_view(node) or writes(node):
+        node = node.all_input_nodes[0]
+    return node
 
 
 def _seen(rows: Node) -> tuple[Hashable, ...]:
@@ -104,13 +107,18 @@ def _gather(graph: GraphModule, group: Sequence[Product]) -> None:
         one.node.replace_all_uses_with(last)
 
 
+def _told_strides(node: Node) -> bool:
+    """Whether some view of it says where each number lies: that holds for what lies in one piece."""
+    return any(user.target in _BY_STRIDES or (is_view(user) and _told_strides(user)) for user in node.users)
+
+
 def _show_by_shape(part: Node) -> None:
     """Let views of it, and views of those, look at what does not lie in one piece as well."""
     for user in list(part.users):
         if user.target in (_VIEW, _UNSAFE_VIEW):
             user.target = _RESHAPE
             _show_by_shape(user)
-        elif isinstance(user.target, OpOverload) and user.target.is_view:
+        elif is_view(user):
             _show_by_shape(user)
 
 

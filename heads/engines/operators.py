@@ -111,6 +111,15 @@ def writes(node: Node) -> bool:
     return isinstance(node.target, OpOverload) and _writes_to_first(node.target)
 
 
+def is_view(node: Node) -> bool:
+    """Whether it shows what is there already, in another shape; of several parts, each."""
+    if node.target is getitem:
+        of = node.args[0]
+        return isinstance(of, Node) and is_view(of)
+    func = node.target
+    return isinstance(func, OpOverload) and (func.is_view or func is torch.ops.aten._unsafe_view.default)
+
+
 def was_there(node: Node) -> bool:
     """Whether it is, or is written to, something that was there before the step."""
     return was_there(node.all_input_nodes[0]) if writes(node) else node.op == "get_attr"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from heads.engines import fusion, merging
+from heads.engines import merging
 from heads.engines.captured import CapturedLevel
 from heads.engines.choice import query_lengths
 from heads.engines.copies import Copies
@@ -105,14 +105,11 @@ def test_layers_that_are_alike_share_their_kernels(uncompiled: list[GraphModule]
     assert kinds[0] == kinds[1] <= 12
 
 
-def test_no_process_compiles_without_end(
-    uncompiled: list[GraphModule], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_process_compiles_without_end(uncompiled: list[GraphModule]) -> None:
     """
     What is new after so many kernels is played by the operators themselves.
     """
-    monkeypatch.setattr(fusion, "MOST", 1)
-    kernels = Kernels()
+    kernels = Kernels(1)
     first = record(lambda now: (now + 1).sin().cos(), torch.ones(3), kernels=kernels)
     second = record(lambda now: (now + 1).cos().sin(), torch.ones(3), kernels=kernels)
 
@@ -175,18 +172,20 @@ def test_products_of_the_same_rows_are_one_where_weights_are_small(
         assert torch.allclose(graph(rows), step(rows), atol=1e-6)
 
 
-def test_products_are_apart_where_their_rows_are_written_to() -> None:
+@pytest.mark.parametrize("turned", [False, True])
+def test_products_are_apart_where_their_rows_are_written_to(turned: bool) -> None:
     """
-    What was the same tensor holds other numbers then.
+    What was the same tensor holds other numbers then, also where it is a view of what was written to.
     """
     model = nn.ModuleList(nn.Linear(4, 4, bias=False) for _ in range(2))
-    rows = torch.randn(3, 4)
+    rows = torch.randn(4, 4)
 
     def step(now: Tensor) -> Tensor:
         own = now + 1
-        first = model[0](own)
+        shown = own.t() if turned else own
+        first = model[0](shown)
         own.mul_(2)
-        return first + model[1](own)  # type: ignore[no-any-return]
+        return first + model[1](shown)  # type: ignore[no-any-return]
 
     graph, found = products_of(step, rows, model)
 
@@ -195,7 +194,24 @@ def test_products_are_apart_where_their_rows_are_written_to() -> None:
         assert torch.equal(graph(rows), step(rows))
 
 
-WEIGHT = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+def test_products_are_apart_where_parts_are_shown_by_strides() -> None:
+    """
+    A part of a product does not lie in one piece.
+    """
+    model = nn.ModuleList(nn.Linear(4, 4, bias=False) for _ in range(2))
+    rows = torch.randn(3, 4)
+
+    def step(now: Tensor) -> Tensor:
+        return model[0](now).as_strided((2, 4), (4, 1)) + model[1](now)[:2]  # type: ignore[no-any-return]
+
+    graph, found = products_of(step, rows, model)
+
+    assert found == 2
+    with torch.no_grad():
+        assert torch.equal(graph(rows), step(rows))
+
+
+WEIGHTS = torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(0)).unbind()
 Own = list[Tensor]
 Act = Callable[[Own, Tensor, Tensor, Tensor], object]
 ACTS: dict[str, Act] = {
@@ -204,7 +220,9 @@ ACTS: dict[str, Act] = {
     "bend": lambda own, one, _other, _board: own.append(one.sigmoid()),
     "mean": lambda own, one, _other, _board: own.append(one.mean(0, keepdim=True) - one),
     "turn": lambda own, one, _other, _board: own.append(one.t()),
-    "multiply": lambda own, one, _other, _board: own.append(one @ WEIGHT),
+    "multiply": lambda own, one, _other, _board: own.append(one @ WEIGHTS[0]),
+    "multiply anew": lambda own, one, _other, _board: own.append(one @ WEIGHTS[1]),
+    "multiply what was noted": lambda own, _one, _other, board: own.append(board @ WEIGHTS[len(own) % 2]),
     "write": lambda _own, one, _other, _board: one.add_(1),
     "parts": lambda own, one, _other, _board: own.append(torch.cat(one.split(2), dim=1).view(4, 4)),
     "note": lambda _own, one, _other, board: board.copy_(one.clone()),
@@ -229,7 +247,7 @@ def same_as_the_step(program: list[tuple[str, int, int]]) -> None:
     """Recorded on one input, played on two."""
     boards = torch.zeros(4, 4), torch.zeros(4, 4)
     step = partial(played, program, boards[0])
-    play = record(step, torch.ones(4, 4), kernels=Kernels())
+    play = record(step, torch.ones(4, 4), kernels=Kernels(99), copies=Copies(nn.Module()))
     for seed in (1, 2):
         now = torch.randn(4, 4, generator=torch.Generator().manual_seed(seed))
         boards[1].copy_(boards[0])
