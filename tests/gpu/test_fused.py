@@ -20,26 +20,26 @@ TEXT = [3, 14, 15, 9, 26, 5, 35, 8, 9]
 NEW = 40
 
 
-@pytest.mark.parametrize("family", ["qwen3", "gemma3", "gpt2"])
-@pytest.mark.parametrize("sampled", [{}, {"temperature": 1.0, "seed": 5}], ids=["greedy", "sampled"])
-def test_in_float32_fused_levels_say_what_captured_ones_say(
-    family: str, sampled: dict[str, float], device: torch.device
-) -> None:
+@pytest.mark.parametrize("family", ["qwen3", "gemma3"])
+def test_in_float32_fused_levels_say_what_captured_ones_say(family: str, device: torch.device) -> None:
     """
     Token for token, drafts and what heads decide included; nothing falls back to what is not compiled.
     """
-    models = chain(family, noise=0.5 if family.startswith("gemma") else 0.03)
+    models = chain(family, noise=0.5 if family == "gemma3" else 0.03)
     models = [torch.nn.Module.to(model, device) for model in models]
     heads = [random_head(seed=seed).to(device) for seed in (1, 2)]
-    said = []
-    for engine in ("captured", "fused"):
-        cascade = Cascade(models, heads, engine=engine)
-        out = cascade.generate(TEXT, max_new_tokens=NEW, max_draft=5, **sampled)  # type: ignore[arg-type]
-        said.append((out.token_ids, [(level.proposed, level.accepted) for level in out.levels]))
-        assert cascade.engines == (engine,) * 3
-        assert [getattr(level, "refusal", "") for level in cascade._levels] == [None] * 3
+    fused, captured = Cascade(models, heads, engine="fused"), Cascade(models, heads, engine="captured")
 
-    assert said[0] == said[1]
+    for temperature in (0.0, 1.0):
+        said = [
+            cascade.generate(TEXT, max_new_tokens=NEW, max_draft=5, temperature=temperature, seed=5)
+            for cascade in (fused, captured)
+        ]
+        assert said[0].token_ids == said[1].token_ids
+        counts = [[(level.proposed, level.accepted) for level in out.levels] for out in said]
+        assert counts[0] == counts[1]
+    assert fused.engines == ("fused",) * 3
+    assert fused.refusals == {}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
