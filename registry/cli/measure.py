@@ -144,20 +144,21 @@ def _print_models(found: Sequence[Measurement]) -> None:
 
     rows = []
     seen: dict[str, tuple[str, ...]] = {}
-    for one in found:
-        if one.kind != "forwards":
-            continue
+    measured = [one for one in found if one.kind == "forwards"]
+    ahead = any(one.document.get("ahead") for one in measured)
+    for one in measured:
         times = ForwardTimes.model_validate_json(json.dumps(one.document))
         cached = min((time.cached for time in times.times if time.cached), default=0)
         figures = (
             *(_milliseconds(times.seconds(count, cached)) for count in QUERIES),
             *(_milliseconds(times.outside[way]) for way in ("greedy", "sampled")),
+            *(_milliseconds(times.ahead.get(way)) for way in ("greedy", "sampled") if ahead),
         )
         if seen.get(times.model) != figures:  # in both roles alike: once
             rows.append((one.subject, *figures))
         seen[times.model] = figures
     columns = ("model", *(f"ms for {count}" for count in QUERIES), "ms a token beside, greedy", "sampled")
-    print_table(columns, rows)
+    print_table((*columns, *(("ms a step ahead, greedy", "sampled") if ahead else ())), rows)
 
 
 def _print_edges(found: Sequence[Measurement]) -> None:
@@ -172,6 +173,7 @@ def _print_edges(found: Sequence[Measurement]) -> None:
     }
     laws = list(dict.fromkeys(law for _, law in shares))
     rows = []
+    ahead = any(document.get("ahead") for document in rounds.values())
     for edge, document in rounds.items():
         head = document["head_name"]
         rows.append(
@@ -179,6 +181,11 @@ def _print_edges(found: Sequence[Measurement]) -> None:
                 edge,
                 "-" if head is None else head.rpartition("/")[2],
                 *(_milliseconds(document["verify"][way]) for way in ("greedy", "sampled")),
+                *(
+                    _milliseconds(document.get("ahead", {}).get(way), 3)
+                    for way in ("greedy", "sampled")
+                    if ahead
+                ),
                 *(f"{shares[edge, law]:.3f}" for law in laws),
             )
         )
@@ -188,10 +195,11 @@ def _print_edges(found: Sequence[Measurement]) -> None:
         "head",
         "ms a round beside, greedy",
         "sampled",
+        *(("ms a question ahead, greedy", "sampled") if ahead else ()),
         *(f"acceptance, {law}" for law in laws),
     )
     print_table(columns, rows)
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{1e3 * seconds:.2f}"
+def _milliseconds(seconds: float | None, places: int = 2) -> str:
+    return "-" if seconds is None else f"{1e3 * seconds:.{places}f}"
