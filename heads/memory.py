@@ -175,7 +175,7 @@ class Memory:
         """Positions of its cache: those of the text, or the next size of a cache that is fixed."""
         if self.engine == "eager":
             return self.positions
-        return capacity_for(self.positions + max(self._lengths_of(model)))
+        return capacity_for(self.positions + max(self._lengths_of(model)), fused=self.engine == "fused")
 
     def _lengths_of(self, model: ModelSizes) -> tuple[int, ...]:
         return query_lengths(

@@ -29,6 +29,7 @@ from heads.sending import sent
 # of several tokens a CPU multiplies three or six at a time
 QUERY_LENGTHS: Final[tuple[int, ...]] = (1, 3, 6, 8, 12, 16)
 CAPACITIES: Final = (128, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
+FUSED_CAPACITIES: Final = (512, 1024, 2048, 4096, 8192)  # some kernels are compiled for each
 CAPACITY_STEP: Final = 4096  # beyond those
 BOARDS_KEPT: Final = 2
 KERNELS: Final = 1024  # of forwards: some five for each capacity and length
@@ -114,7 +115,7 @@ class CapturedLevel:
 
     def capacity(self, positions: int) -> int:
         """The size of the cache for a text of so many positions."""
-        return capacity_for(positions + self.slack)
+        return capacity_for(positions + self.slack, fused=self.engine == "fused")
 
     def bytes_for(self, positions: int) -> int:
         """Memory that the cache of such a text takes; 0 where it is there already."""
@@ -300,6 +301,7 @@ class CapturedLevel:
         return self._boards[capacity]
 
 
-def capacity_for(need: int) -> int:
+def capacity_for(need: int, *, fused: bool = False) -> int:
     """The smallest size of a cache that holds so many positions."""
-    return next((size for size in CAPACITIES if need <= size), -(-need // CAPACITY_STEP) * CAPACITY_STEP)
+    sizes = FUSED_CAPACITIES if fused else CAPACITIES
+    return next((size for size in sizes if need <= size), -(-need // CAPACITY_STEP) * CAPACITY_STEP)
