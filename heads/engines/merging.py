@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from heads.engines.copies import Copies
+from heads.engines.copies import Copies, Lays
 from heads.engines.operators import LAID_OUT, is_view, writes
 from heads.engines.products import ADDMM, MM, Product, T, product
 
@@ -27,17 +27,29 @@ _SLICE: Final = torch.ops.aten.slice.Tensor
 _BY_STRIDES: Final = (torch.ops.aten.as_strided.default, torch.ops.aten._reshape_alias.default)
 
 
-def merge(graph: GraphModule, copies: Copies, *, where: Callable[[Product], bool] = lambda _: True) -> None:
+def one_below_the_other(*weights: Tensor) -> Tensor:
+    """The weight (sum of out, in) of all products."""
+    return torch.cat(weights)
+
+
+def merge(
+    graph: GraphModule,
+    copies: Copies,
+    *,
+    where: Callable[[Product], bool] = lambda _: True,
+    lay: Lays = one_below_the_other,
+) -> None:
     """Put products of the same rows of a recorded step side by side, and make one of those of small weights.
 
     Args:
         graph: As `listened` writes it.
         copies: Where weights that were made one are kept.
         where: Which products to look at.
+        lay: Makes one weight of several.
     """
     for group in [group for group in _groups(graph, where) if len(group) > 1]:
         if all(one.weight.nbytes <= SMALL and not _told_strides(one.node) for one in group):
-            _make_one(graph, group, copies)
+            _make_one(graph, group, copies, lay)
         else:
             _gather(graph, group)
     graph.graph.eliminate_dead_code()
@@ -72,16 +84,16 @@ def _seen(rows: Node) -> tuple[Hashable, ...]:
     return (rows, "")
 
 
-def _make_one(graph: GraphModule, group: Sequence[Product], copies: Copies) -> None:
+def _make_one(graph: GraphModule, group: Sequence[Product], copies: Copies, lay: Lays) -> None:
     nodes, first = graph.graph, group[0]
-    weight = copies.of(_one_below_the_other, *(one.weight for one in group))
+    weight = copies.of(lay, *(one.weight for one in group))
     with nodes.inserting_before(first.node):
         turned = nodes.call_function(T, (_held(graph, weight),))
         if first.bias is None:
             together = nodes.call_function(MM, (first.rows, turned))
         else:
             biases = (getattr(graph, str(one.bias.target)) for one in group if one.bias is not None)
-            bias = _held(graph, copies.of(_one_below_the_other, *biases))
+            bias = _held(graph, copies.of(one_below_the_other, *biases))
             together = nodes.call_function(ADDMM, (bias, first.rows, turned))
         shape, _stride, dtype, device = first.node.meta[LAID_OUT]
         _note(together, (shape[0], len(weight)), (len(weight), 1), dtype, device)
@@ -133,7 +145,3 @@ def _held(graph: GraphModule, tensor: Tensor) -> Node:
 
 def _note(node: Node, *layout: Any) -> None:
     node.meta[LAID_OUT] = layout
-
-
-def _one_below_the_other(*weights: Tensor) -> Tensor:
-    return torch.cat(weights)

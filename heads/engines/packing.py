@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from heads.engines.copies import Copies
+from heads.engines.merging import merge
 from heads.engines.operators import LAID_OUT
 from heads.engines.products import Product, product
 
@@ -32,17 +33,15 @@ def sum_and_product(bias: Tensor, rows: Tensor, packed: Tensor) -> Tensor:
 
 
 def pack(graph: GraphModule, copies: Copies) -> tuple[Tensor, ...]:
-    """Let a graph multiply by packed weights where that is faster; what it is given then, after its inputs.
-
-    Of weights that `merge` made one only the packed copy is kept.
-    """
+    """Let a graph multiply by packed weights where that is faster; what it is given then, after its inputs."""
+    merge(graph, copies, where=_pays, lay=_standing_in)
     nodes = graph.graph
     last = [node for node in nodes.nodes if node.op == "placeholder"][-1]
     given: dict[int, Node] = {}
     packed: list[Tensor] = []
     for node in list(nodes.nodes):
         found = product(graph, node)
-        if found is None or not pays(found):
+        if found is None or not _pays(found):
             continue
         one = copies.of(_packed, *copies.taken_from(found.weight))
         copies.let_go(found.weight)
@@ -63,12 +62,6 @@ def pack(graph: GraphModule, copies: Copies) -> tuple[Tensor, ...]:
             nodes.erase_node(factor)
     graph.recompile()
     return tuple(packed)
-
-
-def pays(one: Product) -> bool:
-    """Whether a product is faster by a packed weight."""
-    rows: int = one.rows.meta[LAID_OUT][0][0]
-    return rows >= _least_rows(one.weight.dtype)
 
 
 @cache
@@ -94,6 +87,18 @@ def _least_rows(dtype: torch.dtype) -> float:
     if not packs(dtype):
         return torch.inf
     return SEVERAL if dtype == torch.float32 else 1
+
+
+def _standing_in(*weights: Tensor) -> Tensor:
+    """What takes no memory in the place of several weights, until they are packed as one."""
+    out = sum(len(one) for one in weights)
+    return weights[0].new_empty(1).expand(out, weights[0].shape[1])
+
+
+def _pays(one: Product) -> bool:
+    """Whether a product is faster by a packed weight."""
+    rows: int = one.rows.meta[LAID_OUT][0][0]
+    return rows >= _least_rows(one.weight.dtype)
 
 
 def _packed(*weights: Tensor) -> Tensor:

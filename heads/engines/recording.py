@@ -21,7 +21,7 @@ from heads.engines.copies import Copies
 from heads.engines.fusion import Kernels
 from heads.engines.merging import merge
 from heads.engines.operators import listened
-from heads.engines.packing import pack, pays
+from heads.engines.packing import pack
 
 Shown = TypeVar("Shown", Tensor, tuple[Tensor, Tensor], tuple[Tensor, ...])
 
@@ -104,10 +104,7 @@ def _traced(
 ) -> Callable[..., Shown]:
     """The step's operators, first as a graph, then as a program that needs no Python."""
     graph = listened(step, *examples)
-    packed: tuple[Tensor, ...] = ()
-    if copies is not None:
-        merge(graph, copies, where=pays)
-        packed = pack(graph, copies)
+    packed: tuple[Tensor, ...] = () if copies is None else pack(graph, copies)
 
     def alone(*given: Tensor) -> Any:  # a function has its constants at hand, a module looks each of them up
         return graph(*given)
