@@ -8,7 +8,7 @@ each for all heads that share its keys, what is masked for all of them is not re
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
-from heads.engines.operators import LAID_OUT
+from heads.engines.operators import LAID_OUT, MEMORY, written
 
 MOST_ROWS: Final = 128  # queries times heads that share keys, as one program holds them
 MOST_BYTES: Final = (
@@ -77,14 +77,16 @@ def attend(
 def shorten(graph: GraphModule) -> None:
     """Let a recorded step attend by `attend` wherever that can be done."""
     nodes = graph.graph
+    order = {node: place for place, node in enumerate(nodes.nodes)}
     for node in list(nodes.nodes):
-        found = _attention(node)
+        found = _attention(node, order)
         if found is None:
             continue
         shape, _strides, dtype, device = found.queries.meta[LAID_OUT]
         with nodes.inserting_before(node):
             made = nodes.call_function(attend, found[:4], {"scale": found.scale, "strides": found.strides})
         made.meta[LAID_OUT] = (shape, found.strides, dtype, device)
+        made.meta[MEMORY] = next(part.meta[MEMORY] for part in node.users if part.args[1] == 0)
         for part in list(node.users):
             if part.args[1] == 0:
                 part.replace_all_uses_with(made)
@@ -93,13 +95,14 @@ def shorten(graph: GraphModule) -> None:
     graph.recompile()
 
 
-def _attention(node: Node) -> _Attention | None:
+def _attention(node: Node, order: Mapping[Node, int]) -> _Attention | None:
     """What a node attends to, where it is attention with a mask and little else."""
     if node.target not in _ATTENTIONS or not isinstance(node.target, OpOverload):
         return None
     given = _by_name(node.target, node)
     mask = given.get("attn_bias", given.get("attn_mask"))
-    queries, keys, values = given["query"], _unrepeated(given["key"]), _unrepeated(given["value"])
+    queries = given["query"]
+    keys, values = (_unrepeated(given[name], node, order) for name in ("key", "value"))
     if not isinstance(mask, Node) or given["dropout_p"] or given["is_causal"]:
         return None
     (batch, heads, count, size), stored = queries.meta[LAID_OUT][0], keys.meta[LAID_OUT][0]
@@ -113,6 +116,7 @@ def _attention(node: Node) -> _Attention | None:
         and stored == values.meta[LAID_OUT][0] == (1, stored[1], stored[2], size)
         and masked[0] in itertools.product((1,), (1, heads), (1, count), (stored[2],))
         and masked[2].is_floating_point
+        and queries.meta[LAID_OUT][2] != torch.float64  # sums are float32
         and heads % stored[1] == 0
         and (rows := heads // stored[1] * count) <= MOST_ROWS
         and _power(rows) * _power(size) * queries.meta[LAID_OUT][2].itemsize <= MOST_BYTES
@@ -133,8 +137,11 @@ def _by_name(func: OpOverload, node: Node) -> dict[str, Any]:
     return given | dict(zip(names, node.args, strict=False)) | node.kwargs
 
 
-def _unrepeated(node: Node) -> Node:
-    """The keys of each group, where these are those of each head: every group's repeated as they are."""
+def _unrepeated(node: Node, user: Node, order: Mapping[Node, int]) -> Node:
+    """The keys of each group, where these are those of each head: every group's repeated as they are.
+
+    And where neither is written to until they are used.
+    """
     if node.target not in _RESHAPES:
         return node
     wide = _before(node)
@@ -144,8 +151,9 @@ def _unrepeated(node: Node) -> Node:
     if groups.target is not _aten.unsqueeze.default or groups.args[1] != 2:
         return node
     found, shape = _past_whole_slices(_before(groups)), node.meta[LAID_OUT][0]
-    each = wide.meta[LAID_OUT][0]
-    return found if shape == (each[0], each[1] * each[2], *each[3:]) else node
+    each, shown = wide.meta[LAID_OUT][0], {found.meta[MEMORY], node.meta[MEMORY]}
+    stays = not any(shown & written(one) for one, at in order.items() if order[found] < at < order[user])
+    return found if stays and shape == (each[0], each[1] * each[2], *each[3:]) else node
 
 
 def _past_whole_slices(node: Node) -> Node:

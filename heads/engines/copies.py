@@ -23,13 +23,12 @@ class Copies:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._copies: dict[tuple[Lays | int, ...], _Copy] = {}
-        self._weights: list[Tensor] = []  # a model takes its time to list them
-        self._written = 0  # how often weights had been written to when the first copy was made
+        self._as_copied: list[tuple[int, int]] = []  # the weights, when the first copy was made
 
     @property
     def stale(self) -> bool:
-        """Whether a weight was written to since, as far as torch counts that."""
-        return bool(self._copies) and self._written != self._times_written()
+        """Whether a weight was written to or replaced since, as far as torch counts that: not by `.data` in place."""
+        return bool(self._copies) and self._as_copied != self._as_they_are()
 
     @property
     def nbytes(self) -> int:
@@ -39,13 +38,11 @@ class Copies:
     def clear(self) -> None:
         """Let go of them."""
         self._copies.clear()
-        self._weights.clear()
 
     def of(self, lay: Lays, *weights: Tensor) -> Tensor:
         """What a layout makes of weights, now or at an earlier time."""
         if not self._copies:
-            self._weights = [one for one in self._model.parameters() if not one.is_inference()]
-            self._written = self._times_written()
+            self._as_copied = self._as_they_are()
         place = (lay, *(number for one in weights for number in (one.data_ptr(), *one.shape, *one.stride())))
         if place not in self._copies:
             self._copies[place] = _Copy(weights, lay(*weights))
@@ -59,5 +56,8 @@ class Copies:
         """Forget a copy, if it is one."""
         self._copies = {place: one for place, one in self._copies.items() if one.copy is not copy}
 
-    def _times_written(self) -> int:
-        return sum(one._version for one in self._weights)
+    def _as_they_are(self) -> list[tuple[int, int]]:
+        """Where each weight lies, and how often it was written to; of inference tensors nobody counts that."""
+        return [
+            (one.data_ptr(), 0 if one.is_inference() else one._version) for one in self._model.parameters()
+        ]

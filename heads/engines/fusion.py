@@ -16,7 +16,7 @@ import torch
 from torch._ops import OpOverload
 from torch.fx import Graph, GraphModule, Node
 
-from heads.engines.operators import LAID_OUT, is_view, was_there, writes
+from heads.engines.operators import LAID_OUT, MEMORY, is_view, was_there, written
 
 Compiled = Callable[..., Any]
 
@@ -51,6 +51,7 @@ _OTHERS: Final = frozenset(  # that compute, besides those which torch marks as 
         _aten.zeros_like.default,
     }
 )
+_BY_PLACES: Final = frozenset({_aten.index_copy_.default, _aten.index_put_.default})
 
 
 class Kernels:
@@ -62,7 +63,7 @@ class Kernels:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._compiled: dict[tuple[Any, ...], Compiled] = {}
+        self._compiled: dict[tuple[Any, ...], tuple[str, Compiled]] = {}
 
     def __len__(self) -> int:
         return len(self._compiled)
@@ -71,7 +72,7 @@ class Kernels:
         """The same graph with its stretches compiled, each kind at its first call.
 
         Args:
-            graph: As `listened` writes it.
+            graph: As `listened` writes it; products and attention may stand for others by now.
         """
         fused = Graph()
         held: dict[str, Any] = {
@@ -82,18 +83,17 @@ class Kernels:
         to: dict[Node, Node] = {}
         for nodes in _stretches(graph.graph.nodes):
             stretch = _Stretch(nodes) if sum(map(_computes, nodes)) >= WORTH_IT else None
-            if stretch is None or not self._may_compile(stretch):
+            if stretch is None or stretch.aliased or not self._may_compile(stretch):
                 for node in nodes:
                     to[node] = fused.node_copy(node, to.__getitem__)
                 continue
-            kernel = self._kernel(stretch)
-            name = f"kernel_{list(self._compiled).index(stretch.kind)}"
+            name, kernel = self._kernel(stretch)
             held[name] = kernel
             call = fused.call_module(name, tuple(to[one] for one in stretch.inputs))
             for place, node in enumerate(stretch.given):
                 to[node] = fused.call_function(getitem, (call, place))
             for node in stretch.needed:
-                if writes(node):
+                if written(node):
                     to[node] = to[node.all_input_nodes[0]]
             for node in stretch.views:
                 to[node] = fused.node_copy(node, to.__getitem__)
@@ -102,11 +102,12 @@ class Kernels:
     def _may_compile(self, stretch: _Stretch) -> bool:
         return stretch.kind in self._compiled or len(self._compiled) < self._most
 
-    def _kernel(self, stretch: _Stretch) -> Compiled:
+    def _kernel(self, stretch: _Stretch) -> tuple[str, Compiled]:
         if stretch.kind not in self._compiled:
-            self._compiled[stretch.kind] = torch.compile(
+            made: Compiled = torch.compile(
                 GraphModule({}, stretch.graph), fullgraph=True, dynamic=False, options=ROUND_AS_EAGER
             )
+            self._compiled[stretch.kind] = (f"kernel_{len(self)}", made)
         return self._compiled[stretch.kind]
 
 
@@ -116,6 +117,7 @@ class _Stretch:
     Attributes:
         needed: Those that compute something which is asked for, and the views they look through.
         inputs: What they are given.
+        aliased: Whether it writes to what it is given in two shapes, of which torch's compiler may read the old one.
         given: What they compute that is asked for outside, in order.
         views: Views of it, or of what was there before, that are asked for outside: those cost nothing there.
         graph: From `inputs` to `given`.
@@ -129,14 +131,15 @@ class _Stretch:
         for node in reversed(nodes):
             if any(user not in inside or (user in asked and is_view(user)) for user in node.users):
                 asked.add(node)
-            if (node in asked and not is_view(node)) or writes(node) or needed & node.users.keys():
+            if (node in asked and not is_view(node)) or written(node) or needed & node.users.keys():
                 needed.add(node)
         self.needed = [node for node in nodes if node in needed]
         self.views = [node for node in nodes if node in asked and is_view(node)]
-        self.given = [node for node in nodes if node in asked and not is_view(node) and not writes(node)]
+        self.given = [node for node in nodes if node in asked and not is_view(node) and not written(node)]
         self.inputs = list(
             dict.fromkeys(one for node in self.needed for one in node.all_input_nodes if one not in inside)
         )
+        self.aliased = _aliased(self.needed, self.inputs)
         self.graph = Graph()
         own = {one: self.graph.placeholder(f"given_{place}") for place, one in enumerate(self.inputs)}
         for node in self.needed:
@@ -149,16 +152,36 @@ class _Stretch:
         )
 
 
+def _aliased(nodes: Sequence[Node], inputs: Sequence[Node]) -> bool:
+    """Whether several inputs show what the nodes write to."""
+    changed = frozenset[int]().union(*map(written, nodes))
+    given = [one.meta[MEMORY] for one in inputs]
+    return any(given.count(memory) > 1 for memory in changed)
+
+
 def _stretches(nodes: Iterable[Node]) -> Iterator[list[Node]]:
-    """All nodes in their order: those that can be compiled together, and each other one alone."""
+    """All nodes in their order: those that can be compiled together, and each other one alone.
+
+    What is written by places is written by the last of a stretch that looks at it: torch's compiler is known to mix up
+    old numbers and new ones there.
+    """
     stretch: list[Node] = []
+    looked: set[int] = set()
+    scattered: set[int] = set()
     for node in nodes:
         if _joins(node):
+            sees = {one.meta[MEMORY] for one in node.all_input_nodes if MEMORY in one.meta}
+            places = written(node) if node.target in _BY_PLACES else frozenset[int]()
+            if stretch and (sees & scattered or places & looked):
+                yield stretch
+                stretch, looked, scattered = [], set(), set()
             stretch.append(node)
+            looked |= sees
+            scattered |= places
             continue
         if node.op != "get_attr" and stretch:  # what was there before is there at any time
             yield stretch
-            stretch = []
+            stretch, looked, scattered = [], set(), set()
         yield [node]
     if stretch:
         yield stretch
@@ -175,6 +198,6 @@ def _computes(node: Node) -> bool:
     func = node.target
     if not isinstance(func, OpOverload) or torch.Tag.nondeterministic_seeded in func.tags:
         return False
-    if writes(node) and not was_there(node):
+    if written(node) and not was_there(node):
         return False  # a tensor that the step made itself may be looked at elsewhere, through views
     return bool({torch.Tag.pointwise, torch.Tag.reduction} & set(func.tags)) or func in _OTHERS

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from heads.engines.copies import Copies, Lays
-from heads.engines.operators import LAID_OUT, is_view, writes
-from heads.engines.products import ADDMM, MM, Product, T, product
+from heads.engines.operators import LAID_OUT, MEMORY, is_view, written
+from heads.engines.products import ADDMM, MM, Product, T, changed_by, lasting, product
 
 SMALL: Final = 16 << 20  # bytes of a weight: reading a larger one takes longer than beginning to
 
@@ -47,8 +47,9 @@ def merge(
         where: Which products to look at.
         lay: Makes one weight of several.
     """
-    for group in [group for group in _groups(graph, where) if len(group) > 1]:
-        if all(one.weight.nbytes <= SMALL and not _told_strides(one.node) for one in group):
+    for nodes in [nodes for nodes in _groups(graph, where) if len(nodes) > 1]:
+        group = [one for node in nodes if (one := product(graph, node)) is not None]
+        if all(one.weight.nbytes <= SMALL and not _lies_in_one_piece(one.node) for one in group):
             _make_one(graph, group, copies, lay)
         else:
             _gather(graph, group)
@@ -56,25 +57,22 @@ def merge(
     graph.recompile()
 
 
-def _groups(graph: GraphModule, where: Callable[[Product], bool]) -> Iterator[list[Product]]:
+def _groups(graph: GraphModule, where: Callable[[Product], bool]) -> Iterator[list[Node]]:
     """Products of the same rows, between which nothing was written to what the rows show."""
-    groups: dict[Hashable, list[Product]] = {}
+    groups: dict[Hashable, list[Node]] = {}
+    shown: dict[Hashable, int] = {}  # where the rows of each group lie
+    changed = changed_by(graph)
     for node in graph.graph.nodes:
-        if writes(node):
-            written = _shown(node)
-            for key in [key for key, group in groups.items() if _shown(group[0].rows) is written]:
-                yield groups.pop(key)
+        for key in [key for key in groups if shown[key] in written(node)]:
+            yield groups.pop(key)
         found = product(graph, node)
-        if found is not None and where(found) and (found.bias is None or found.bias.op == "get_attr"):
-            groups.setdefault((*_seen(found.rows), found.bias is None), []).append(found)
+        if found is None or not where(found) or not lasting(found, changed):
+            continue
+        if found.bias is None or found.bias.op == "get_attr":
+            key = (*_seen(found.rows), found.bias is None)
+            groups.setdefault(key, []).append(node)
+            shown[key] = found.rows.meta[MEMORY]
     yield from groups.values()
-
-
-def _shown(node: Node) -> Node:
-    """What made the memory that a node shows."""
-    while is_view(node) or writes(node):
-        node = node.all_input_nodes[0]
-    return node
 
 
 def _seen(rows: Node) -> tuple[Hashable, ...]:
@@ -88,7 +86,7 @@ def _make_one(graph: GraphModule, group: Sequence[Product], copies: Copies, lay:
     nodes, first = graph.graph, group[0]
     weight = copies.of(lay, *(one.weight for one in group))
     with nodes.inserting_before(first.node):
-        turned = nodes.call_function(T, (_held(graph, weight),))
+        turned = _turned(graph, weight)
         if first.bias is None:
             together = nodes.call_function(MM, (first.rows, turned))
         else:
@@ -96,11 +94,13 @@ def _make_one(graph: GraphModule, group: Sequence[Product], copies: Copies, lay:
             bias = _held(graph, copies.of(one_below_the_other, *biases))
             together = nodes.call_function(ADDMM, (bias, first.rows, turned))
         shape, _stride, dtype, device = first.node.meta[LAID_OUT]
+        together.meta[MEMORY] = first.node.meta[MEMORY]
         _note(together, (shape[0], len(weight)), (len(weight), 1), dtype, device)
         begin = 0
         for one in group:
             end = begin + len(one.weight)
             part = nodes.call_function(_SLICE, (together, 1, begin, end))
+            part.meta[MEMORY] = together.meta[MEMORY]
             _note(part, (shape[0], end - begin), (len(weight), 1), dtype, device)
             begin = end
             one.node.replace_all_uses_with(part)
@@ -113,15 +113,17 @@ def _gather(graph: GraphModule, group: Sequence[Product]) -> None:
     for one in group[1:]:
         with nodes.inserting_before(last.next):
             bias = () if one.bias is None else (_held(graph, getattr(graph, str(one.bias.target))),)
-            turned = nodes.call_function(T, (_held(graph, one.weight),))
+            turned = _turned(graph, one.weight)
             last = nodes.call_function(one.node.target, (*bias, group[0].rows, turned))  # type: ignore[arg-type]
         last.meta.update(one.node.meta)
         one.node.replace_all_uses_with(last)
 
 
-def _told_strides(node: Node) -> bool:
-    """Whether some view of it says where each number lies: that holds for what lies in one piece."""
-    return any(user.target in _BY_STRIDES or (is_view(user) and _told_strides(user)) for user in node.users)
+def _lies_in_one_piece(node: Node) -> bool:
+    """Whether some view of it holds only for what does: it says where each number lies."""
+    return any(
+        user.target in _BY_STRIDES or (is_view(user) and _lies_in_one_piece(user)) for user in node.users
+    )
 
 
 def _show_by_shape(part: Node) -> None:
@@ -134,11 +136,20 @@ def _show_by_shape(part: Node) -> None:
             _show_by_shape(user)
 
 
+def _turned(graph: GraphModule, weight: Tensor) -> Node:
+    """The factor of a product by a weight (out, in)."""
+    held = _held(graph, weight)
+    turned = graph.graph.call_function(T, (held,))
+    turned.meta[MEMORY] = held.meta[MEMORY]
+    return turned
+
+
 def _held(graph: GraphModule, tensor: Tensor) -> Node:
     """A constant of the graph; it is looked up where it is inserted."""
     name = f"merged_{sum(node.op == 'get_attr' for node in graph.graph.nodes)}"
     graph.register_buffer(name, tensor)
     node = graph.graph.get_attr(name)
+    node.meta[MEMORY] = id(tensor)  # the step never writes to it
     _note(node, tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device)
     return node
 

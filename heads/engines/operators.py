@@ -12,9 +12,11 @@ from torch._ops import OpOverload
 from torch.fx import Graph, GraphModule, Node
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 LAID_OUT: Final = "laid out"  # what a node's notes call the shape, strides, dtype and device of what it gives
+MEMORY: Final = "memory"  # where that lies: two nodes that show the same have the same note
+WRITTEN: Final = "written"  # and all memory that it writes to
 UNSEEN: Final = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__})  # they read where no operator does
 LED_BY_NUMBERS: Final = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output})
 
@@ -57,6 +59,7 @@ class _Listener(TorchDispatchMode):
         known = self.known(args), self.known(dict(kwargs or {}))
         shown = func(*args, **(kwargs or {}))
         node = self.graph.call_function(func, *known)
+        node.meta[WRITTEN] = _written(func, args, kwargs or {})
         if isinstance(shown, Tensor):
             self._learn(shown, node)
             if _writes_to_first(func) and isinstance(args[0], Tensor):
@@ -81,6 +84,7 @@ class _Listener(TorchDispatchMode):
 
     def _learn(self, tensor: Tensor, node: Node) -> None:
         node.meta[LAID_OUT] = (tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device)
+        node.meta[MEMORY] = _memory(tensor)
         self._nodes[id(tensor)] = node
         self._kept.append(tensor)
 
@@ -106,9 +110,15 @@ def _require_followed(func: OpOverload, args: tuple[Any, ...]) -> None:
         raise RuntimeError(f"what {func} gives leaves the step, or has a size that depends on numbers")
 
 
-def writes(node: Node) -> bool:
-    """Whether an operator of a graph changes its first argument."""
-    return isinstance(node.target, OpOverload) and _writes_to_first(node.target)
+def written(node: Node) -> frozenset[int]:
+    """All memory that an operator of a graph writes to."""
+    found: frozenset[int] = node.meta.get(WRITTEN, frozenset())
+    return found
+
+
+def writes_in_place(node: Node) -> bool:
+    """Whether an operator of a graph changes its first argument, and nothing else."""
+    return isinstance(node.target, OpOverload) and _writes_to_first(node.target) and len(written(node)) == 1
 
 
 def is_view(node: Node) -> bool:
@@ -122,13 +132,31 @@ def is_view(node: Node) -> bool:
 
 def was_there(node: Node) -> bool:
     """Whether it is, or is written to, something that was there before the step."""
-    return was_there(node.all_input_nodes[0]) if writes(node) else node.op == "get_attr"
+    return was_there(node.all_input_nodes[0]) if writes_in_place(node) else node.op == "get_attr"
 
 
 def _writes_to_first(func: OpOverload) -> bool:
     """Whether an operator changes its first argument and gives it back."""
     first = func._schema.arguments[0].alias_info if func._schema.arguments else None
     return first is not None and bool(first.is_write)
+
+
+def _written(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> frozenset[int]:
+    """The memory of all tensors that a call writes to, wherever they stand among its arguments."""
+    if not func._schema.is_mutable:
+        return frozenset()
+    given = dict(zip((one.name for one in func._schema.arguments), args, strict=False)) | dict(kwargs)
+    changed = [
+        given.get(one.name)
+        for one in func._schema.arguments
+        if one.alias_info is not None and one.alias_info.is_write
+    ]
+    return frozenset(_memory(one) for one in tree_leaves(changed) if isinstance(one, Tensor))
+
+
+def _memory(tensor: Tensor) -> int:
+    """Where its numbers lie; what takes no room shares it with nothing."""
+    return tensor.untyped_storage().data_ptr() or id(tensor)
 
 
 def _by_place(func: OpOverload, args: tuple[Any, ...]) -> bool:

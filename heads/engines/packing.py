@@ -17,7 +17,7 @@ from torch.fx import GraphModule, Node
 from heads.engines.copies import Copies
 from heads.engines.merging import merge
 from heads.engines.operators import LAID_OUT
-from heads.engines.products import Product, product
+from heads.engines.products import Product, changed_by, lasting, product
 
 SEVERAL: Final = 3  # rows of float32: one or two are multiplied faster by the weight as it is
 LAID_OUT_FOR: Final = 16  # rows: one layout serves all numbers of them that are fed
@@ -39,12 +39,13 @@ def pack(graph: GraphModule, copies: Copies) -> tuple[Tensor, ...]:
     last = [node for node in nodes.nodes if node.op == "placeholder"][-1]
     given: dict[int, Node] = {}
     packed: list[Tensor] = []
+    changed, let_go = changed_by(graph), []
     for node in list(nodes.nodes):
         found = product(graph, node)
-        if found is None or not _pays(found):
+        if found is None or not _pays(found) or not lasting(found, changed):
             continue
         one = copies.of(_packed, *copies.taken_from(found.weight))
-        copies.let_go(found.weight)
+        let_go.append(found.weight)
         if id(one) not in given:
             with nodes.inserting_after(last):
                 last = given[id(one)] = nodes.placeholder(f"packed_{len(packed)}")
@@ -55,11 +56,15 @@ def pack(graph: GraphModule, copies: Copies) -> tuple[Tensor, ...]:
                 if found.bias is None
                 else (_sum_and_product, (found.bias, found.rows))
             )
-            node.replace_all_uses_with(nodes.call_function(call, (*others, given[id(one)])))
+            made = nodes.call_function(call, (*others, given[id(one)]))
+        made.meta.update(node.meta)
+        node.replace_all_uses_with(made)
         factor = node.args[-1]
         nodes.erase_node(node)
         if isinstance(factor, Node) and not factor.users:
             nodes.erase_node(factor)
+    for stand_in in let_go:
+        copies.let_go(stand_in)
     graph.recompile()
     return tuple(packed)
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from heads.engines.operators import LAID_OUT, MEMORY, written
+
 MM: Final = torch.ops.aten.mm.default
 ADDMM: Final = torch.ops.aten.addmm.default
 T: Final = torch.ops.aten.t.default
@@ -23,7 +25,7 @@ class Product(NamedTuple):
 
 
 def product(graph: GraphModule, node: Node) -> Product | None:
-    """What a node multiplies, where it is a product with a weight."""
+    """What a node multiplies, where it is a product with a weight, and adds no more than a number to each column."""
     if node.target not in (MM, ADDMM) or node.kwargs:
         return None
     *others, factor = node.args
@@ -31,7 +33,21 @@ def product(graph: GraphModule, node: Node) -> Product | None:
     rows, bias = others[-1], others[0] if node.target is ADDMM else None
     if weight is None or not isinstance(rows, Node):
         return None
-    return Product(node, bias if isinstance(bias, Node) else None, rows, weight)
+    if isinstance(bias, Node):
+        return Product(node, bias, rows, weight) if bias.meta[LAID_OUT][0] == (len(weight),) else None
+    return Product(node, None, rows, weight)
+
+
+def lasting(found: Product, changed: frozenset[int]) -> bool:
+    """Whether the step writes neither to the weight and bias of a product, nor to what it gives."""
+    factor = found.node.args[-1]
+    lasts = (factor, found.bias, found.node)
+    return not any(one.meta[MEMORY] in changed for one in lasts if isinstance(one, Node))
+
+
+def changed_by(graph: GraphModule) -> frozenset[int]:
+    """All memory that a step writes to."""
+    return frozenset[int]().union(*(written(node) for node in graph.graph.nodes))
 
 
 def _constant(graph: GraphModule, factor: Any) -> Tensor | None:

@@ -93,7 +93,7 @@ def _fused(
 
     def play(*now: Tensor) -> Shown:
         with outside_inference():  # the mode they are compiled in: another one would have them compiled again
-            shown: Shown = fused(*now)
+            shown: Shown = fused(*(one.clone() if one.is_inference() else one for one in now))
             return shown
 
     return play

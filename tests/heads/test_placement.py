@@ -326,7 +326,8 @@ def test_a_device_and_a_dtype_may_be_torchs_own() -> None:
     pipeline = registry.resolve_pipeline("pico-little", "pico-little")
     options: dict[str, Any] = {"device": torch.device("cpu"), "dtype": torch.bfloat16}
 
-    assert pipeline.memory(**options) == pipeline.memory(device="cpu", dtype="bfloat16")
+    memory = pipeline.memory(**options)
+    assert (memory.dtype, list(memory.free)) == (torch.bfloat16, ["cpu"])
     assert pipeline.load(**options).models[0].dtype == torch.bfloat16
     with pytest.raises(UsageError, match=r"dtype must be one of float32, bfloat16, float16, got torch\.int8"):
         pipeline.load(dtype=torch.int8)
