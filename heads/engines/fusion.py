@@ -24,10 +24,14 @@ WORTH_IT: Final = 2  # operators that compute: one alone is a kernel already
 ROUND_AS_EAGER: Final[dict[str, Any]] = {"emulate_precision_casts": True}  # between two of them too
 
 _aten: Final = torch.ops.aten
+# older releases of torch mark no reductions: those that models ask for stand below
+_MARKED: Final = {torch.Tag.pointwise, getattr(torch.Tag, "reduction", torch.Tag.pointwise)}
 _OTHERS: Final = frozenset(  # that compute, besides those which torch marks as pointwise or as a reduction
     {
         _aten._softmax.default,
         _aten._to_copy.default,
+        _aten.all.default,
+        _aten.amax.default,
         _aten.arange.default,
         _aten.arange.start,
         _aten.arange.start_step,
@@ -40,12 +44,15 @@ _OTHERS: Final = frozenset(  # that compute, besides those which torch marks as 
         _aten.full_like.default,
         _aten.index.Tensor,
         _aten.index_copy_.default,
+        _aten.max.dim,
+        _aten.mean.dim,
         _aten.native_layer_norm.default,
         _aten.new_zeros.default,
         _aten.ones.default,
         _aten.ones_like.default,
         _aten.scalar_tensor.default,
         _aten.stack.default,
+        _aten.sum.dim_IntList,
         _aten.zero_.default,
         _aten.zeros.default,
         _aten.zeros_like.default,
@@ -200,4 +207,4 @@ def _computes(node: Node) -> bool:
         return False
     if written(node) and not was_there(node):
         return False  # a tensor that the step made itself may be looked at elsewhere, through views
-    return bool({torch.Tag.pointwise, torch.Tag.reduction} & set(func.tags)) or func in _OTHERS
+    return bool(_MARKED & set(func.tags)) or func in _OTHERS
