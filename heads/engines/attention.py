@@ -19,9 +19,7 @@ from torch.fx import GraphModule, Node
 from heads.engines.operators import LAID_OUT, MEMORY, written
 
 MOST_ROWS: Final = 128  # queries times heads that share keys, as one program holds them
-MOST_BYTES: Final = (
-    64 << 10
-)  # of those: beside keys and values that is what any GPU of these years has room for
+MOST_BYTES: Final = 64 << 10  # of those: so much a GPU of these years has room for, beside keys and values
 
 _aten: Final = torch.ops.aten
 _ATTENTIONS: Final = frozenset(
@@ -74,7 +72,7 @@ def attend(
     return made.copy_((scores.softmax(-1) @ values[0].float()).view(queries.shape))
 
 
-def shorten(graph: GraphModule) -> None:
+def replace_attention(graph: GraphModule) -> None:
     """Let a recorded step attend by `attend` wherever that can be done."""
     nodes = graph.graph
     order = {node: place for place, node in enumerate(nodes.nodes)}

@@ -64,7 +64,8 @@ class CapturedLevel:
             Longer queries (the prompt) run unrecorded.
         recorded: False runs the same steps without recording them.
         fused: torch.compile makes the kernels that are recorded.
-        packed: On a CPU lay weights out anew for queries of several tokens, which takes their memory once more.
+        packed: Lay weights out anew, on a CPU for queries of several tokens, which takes their memory once more, and
+            the small ones of a fused model side by side.
 
     Raises:
         RollbackError: the model's state cannot be taken back token by token.
@@ -187,12 +188,13 @@ class CapturedLevel:
         """
         if not self._recorded:
             return step
-        try:
-            kernels = None if self._kernels is None else self._kernels_beside
-            return record(step, *examples, pool=self._pool, kernels=kernels)
-        except RecordingRefusedError as error:
-            self.refusal = str(error)
-            return step
+        fused = None if self._kernels is None else self._kernels_beside
+        for kernels in dict.fromkeys((fused, None)):
+            try:
+                return record(step, *examples, pool=self._pool, kernels=kernels)
+            except RecordingRefusedError as error:
+                self.refusal = str(error)
+        return step
 
     def rollback(self, length: int) -> None:
         """The cache keeps what is past `length`, behind the mask, until it is written over."""

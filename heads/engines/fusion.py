@@ -58,7 +58,6 @@ _OTHERS: Final = frozenset(  # that compute, besides those which torch marks as 
         _aten.zeros_like.default,
     }
 )
-_BY_PLACES: Final = frozenset({_aten.index_copy_.default, _aten.index_put_.default})
 
 
 class Kernels:
@@ -178,7 +177,7 @@ def _stretches(nodes: Iterable[Node]) -> Iterator[list[Node]]:
     for node in nodes:
         if _joins(node):
             sees = {one.meta[MEMORY] for one in node.all_input_nodes if MEMORY in one.meta}
-            places = written(node) if node.target in _BY_PLACES else frozenset[int]()
+            places = written(node) if node.target is _aten.index_copy_.default else frozenset[int]()
             if stretch and (sees & scattered or places & looked):
                 yield stretch
                 stretch, looked, scattered = [], set(), set()

@@ -39,13 +39,13 @@ def pack(graph: GraphModule, copies: Copies) -> tuple[Tensor, ...]:
     last = [node for node in nodes.nodes if node.op == "placeholder"][-1]
     given: dict[int, Node] = {}
     packed: list[Tensor] = []
-    changed, let_go = changed_by(graph), []
+    changed, stand_ins = changed_by(graph), []
     for node in list(nodes.nodes):
         found = product(graph, node)
         if found is None or not _pays(found) or not lasting(found, changed):
             continue
         one = copies.of(_packed, *copies.taken_from(found.weight))
-        let_go.append(found.weight)
+        stand_ins.append(found.weight)
         if id(one) not in given:
             with nodes.inserting_after(last):
                 last = given[id(one)] = nodes.placeholder(f"packed_{len(packed)}")
@@ -63,7 +63,7 @@ def pack(graph: GraphModule, copies: Copies) -> tuple[Tensor, ...]:
         nodes.erase_node(node)
         if isinstance(factor, Node) and not factor.users:
             nodes.erase_node(factor)
-    for stand_in in let_go:
+    for stand_in in stand_ins:
         copies.let_go(stand_in)
     graph.recompile()
     return tuple(packed)

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import torch
 from torch import Tensor
 
-from heads.engines.attention import shorten
+from heads.engines.attention import replace_attention
 from heads.engines.copies import Copies
 from heads.engines.fusion import Kernels
 from heads.engines.merging import merge
@@ -86,7 +86,7 @@ def _fused(
 ) -> Callable[..., Shown]:
     """The step's operators with few large kernels in the place of many small ones."""
     graph = listened(step, *examples)
-    shorten(graph)
+    replace_attention(graph)
     if copies is not None:
         merge(graph, copies)
     fused = kernels.fuse(graph)

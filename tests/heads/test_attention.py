@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import repeat_kv
 
 from heads.engines import attention
-from heads.engines.attention import attend, shorten
+from heads.engines.attention import attend, replace_attention
 from heads.engines.operators import listened
 
 scaled_dot_product_attention: Any = torch.nn.functional.scaled_dot_product_attention
@@ -79,7 +79,7 @@ def test_keys_are_no_longer_repeated(groups: int) -> None:
         return shown
 
     graph = listened(step, queries)
-    shorten(graph)
+    replace_attention(graph)
 
     (node,) = (node for node in graph.graph.nodes if node.target is attend)
     assert [one.op for one in node.all_input_nodes] == ["placeholder", "get_attr", "get_attr", "get_attr"]
@@ -98,7 +98,7 @@ def test_keys_that_are_repeated_another_way_are_taken_as_they_are() -> None:
         return shown
 
     graph = listened(step, queries)
-    shorten(graph)
+    replace_attention(graph)
 
     assert any(node.target is attend for node in graph.graph.nodes)
     assert torch.allclose(graph(queries), step(queries), atol=1e-6)
@@ -114,5 +114,5 @@ def test_what_one_program_cannot_hold_is_left_to_torch(monkeypatch: pytest.Monke
         graph = listened(
             lambda now, given=given: scaled_dot_product_attention(now, keys, values, given), queries
         )
-        shorten(graph)
+        replace_attention(graph)
         assert all(node.target is not attend for node in graph.graph.nodes)

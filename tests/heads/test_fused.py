@@ -137,6 +137,30 @@ def test_what_cannot_be_compiled_is_recorded_as_it_is(monkeypatch: pytest.Monkey
     assert "no compiler here" in level.refusal
 
 
+@pytest.mark.usefixtures("uncompiled")
+def test_a_step_that_cannot_be_compiled_is_recorded_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Beside forwards that could be: it is not left to the host.
+    """
+    level = CapturedLevel(tiny(), name="it", query_lengths=(4,), fused=True)
+    level.begin(40)
+    level.feed([5, 1, 8], 1)
+
+    def fail(*_given: Any, **_options: Any) -> Any:
+        raise RuntimeError("no compiler here")
+
+    def step(now: Tensor) -> tuple[Tensor, ...]:
+        return ((now + 1).sin().cos(),)
+
+    monkeypatch.setattr("heads.engines.fusion.torch.compile", fail)
+    play = level.recorded(step, torch.ones(3))
+
+    assert play is not step
+    assert torch.equal(play(torch.zeros(3))[0], step(torch.zeros(3))[0])
+    assert level.engine == "fused"
+    assert level.refusal is not None
+
+
 def products_of(step: Callable[..., Any], rows: Tensor, model: nn.Module) -> tuple[GraphModule, int]:
     """A step's graph with its products merged, and how many are left."""
     with torch.no_grad():
