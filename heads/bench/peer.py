@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -24,7 +23,7 @@ import registry
 from heads.bench.encoded import encoded
 from heads.bench.measuring import Journal, measure
 from heads.bench.prompts import BenchPrompt, chosen, own_prompts, read_prompts
-from heads.bench.provenance import provenance
+from heads.bench.provenance import commit_of, provenance
 from heads.bench.report import report_of
 from heads.bench.sweep import advised_candidates, best_of
 from heads.bench.systems import PLAIN, CascadeSystem, Sampling
@@ -71,7 +70,7 @@ def compared(
         "models": list(pipeline.models),
         "heads": [head.name for head in pipeline.heads],
         "provenance": facts,
-        "peer": {"repository": REPOSITORY, "commit": _commit(checkout), "loop": LOOP},
+        "peer": {"repository": REPOSITORY, "commit": commit_of(checkout), "loop": LOOP},
         "prompts": [{"name": one.name, "category": one.category} for one in prompts],
         "sampling": vars(sampling),
         "repeats": repeats,
@@ -102,16 +101,6 @@ def peer_candidates() -> Iterator[dict[str, Any]]:
             "draft_target_threshold": upper,
             "transfer_top_k": 0,
         }
-
-
-def _commit(folder: Path) -> str | None:
-    """What is checked out there; None where git has no answer."""
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None if found.returncode == 0 else None
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ def machine(device: torch.device) -> dict[str, Any]:
     found: dict[str, Any] = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "specreg": _version("specreg"),
-        "commit": _answer("git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"),
+        "commit": commit_of(Path(__file__).parent),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "python": platform.python_version(),
@@ -47,6 +47,17 @@ def machine(device: torch.device) -> dict[str, Any]:
             "nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"
         )
     return found
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit that a folder's files are of, with "+changes" where any file of its repository differs from it.
+
+    None where git keeps none of them: a folder may lie in somebody else's repository and be no part of it.
+    """
+    git = ("git", "-C", str(folder))
+    if _answer(*git, "ls-files", ".") is None:
+        return None
+    return _answer(*git, "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+changes")
 
 
 def _answer(*command: str) -> str | None:

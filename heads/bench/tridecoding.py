@@ -178,7 +178,7 @@ def _imported(checkout: Path, args: argparse.Namespace) -> Any:
         with torch.random.fork_rng():  # it seeds torch
             baselines = importlib.import_module("src.baselines").Baselines
             return type("Loop", (baselines,), dict.fromkeys(baselines.__abstractmethods__, _nothing))(args)
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # it runs a file by its path, too
         raise UsageError(
             f"{checkout} cannot be run: {error}. Clone {REPOSITORY} with --recurse-submodules and name that folder."
         ) from error

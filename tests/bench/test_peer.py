@@ -146,6 +146,16 @@ def test_a_folder_without_it_is_refused(tmp_path: Path, cascade: Cascade) -> Non
         system(tmp_path, cascade)
 
 
+def test_a_part_of_it_is_refused(checkout: Path, cascade: Cascade) -> None:
+    """
+    One of its files that another reads by its path is missing: the sentence says which.
+    """
+    (checkout / "src" / "baselines.py").write_text("open(__file__ + '.utils')\n")
+
+    with pytest.raises(UsageError, match=r"cannot be run: .*baselines\.py\.utils.*--recurse-submodules"):
+        system(checkout, cascade)
+
+
 def test_two_models_are_refused(checkout: Path, cascade: Cascade) -> None:
     """
     It runs three models and no other number.
