@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 PEERS: Final = frozenset({"plain", "generate", "assisted"})
 PARTS: Final = ("#0a3069", "#0969da", "#54aeff", "#b6e3ff")
+DWARFED: Final = (
+    3  # bars that are longer than so many times the others' longest are cut, lest nothing else be seen
+)
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
@@ -94,11 +98,27 @@ def _times(axes: Axes, report: dict[str, Any]) -> None:
         widths = [share * whole for share, whole in zip(shares, per_token, strict=True)]
         axes.barh(range(len(systems)), widths, left=left, color=colour, label=name)
         left = [start + width for start, width in zip(left, widths, strict=True)]
+    shown = _longest_shown(per_token)
+    for place, whole in enumerate(per_token):
+        if whole > shown:
+            axes.text(
+                shown, place, f"{whole:.1f} \N{RIGHTWARDS ARROW} ", color="white", ha="right", va="center"
+            )
+    axes.set_xlim(0, shown)
     axes.set_yticks(range(len(systems)), [one["mode"] for one in systems])
     axes.invert_yaxis()
     axes.legend(frameon=False, loc="lower right", fontsize=8)
     axes.set_xlabel("milliseconds per token")
     axes.set_title("Where the time goes", loc="left", weight="bold")
+
+
+def _longest_shown(lengths: list[float]) -> float:
+    """Where the axis of bars ends: past the longest, or past the longest of those that do not dwarf the others."""
+    ordered = sorted(lengths)
+    for shorter, longer in pairwise(ordered):
+        if longer > DWARFED * shorter:
+            return 1.3 * shorter
+    return 1.05 * ordered[-1]
 
 
 def _of_model(systems: list[dict[str, Any]], name: str) -> list[float]:
