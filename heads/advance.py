@@ -63,6 +63,11 @@ class Advance:
             self.going = torch.ones((), dtype=torch.bool, device=device)
             self.fed = torch.zeros(1, dtype=torch.long, device=device)
 
+    @property
+    def asks(self) -> bool:
+        """Whether what is said of a draft may stop it."""
+        return self._edge.asks
+
     def prepare(self, logits: Tensor) -> None:
         """Make room for rows such as these logits (1, vocab) give, once."""
         if not len(self.rows):
@@ -98,7 +103,7 @@ class Advance:
             As above.
         """
         self.count.add_(self.going)
-        if self._edge.asks:
+        if self.asks:
             started = time.perf_counter()
             sure = None if self._edge.outlook is None else self._sure[None]
             self._survival.mul_(self._edge.kept(hidden, sure)[0].to(self._survival.device))
@@ -113,7 +118,7 @@ class Advance:
         self.tokens.index_copy_(0, self._drawn, token[None])
         self.fed.copy_(token.clamp(min=0))
         self._drawn.add_(1)
-        if self._edge.asks:
+        if self.asks:
             started = time.perf_counter()
             self.going.logical_and_(self._hopeful(logits))
             self.asking += time.perf_counter() - started
@@ -144,6 +149,6 @@ class Advance:
     @property
     def _state(self) -> State:
         """All that a step changes."""
-        said = (self._survival,) if self._edge.asks else ()
-        sure = (self._sure,) if self._edge.asks and self._edge.outlook is not None else ()
+        said = (self._survival,) if self.asks else ()
+        sure = (self._sure,) if self.asks and self._edge.outlook is not None else ()
         return (self.going, self.tokens, self.rows, self.count, self.fed, self._drawn, *said, *sure)

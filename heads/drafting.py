@@ -3,8 +3,8 @@
 Every step feeds the token that the last one drew, draws the next, and asks the edge. Where a level is recorded that
 is two launches, one for the forward and one for all the rest. Where drafting should have stopped is a number on the
 device too, read together with the verdict on the draft. What was drawn past it is never looked at, so nothing depends
-on it. Where a head may stop the draft, the host looks at each step's answer one step later: by then the next step is
-on its way, and no more than that one is in vain.
+on it. Where a head may stop the draft, the host reads each step's answer: one step later, when the next step is on its
+way and that one may be in vain, or before it launches the next, whichever has been quicker (`heads.pace`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from heads.engines.captured import CapturedLevel
 from heads.engines.recorded_head import RecordedHead
 from heads.head import AcceptancePredictionHead
 from heads.level import Fed, Level
+from heads.pace import Late, Quicker
 from heads.sampling import Rule
 from heads.sending import sent
 
@@ -75,11 +76,15 @@ class Steps:
     Args:
         advance: What a step does. A recording plays no other one: its head is asked as it is.
         record: What records; None makes them as they come.
+
+    Attributes:
+        pace: When the next of them is launched.
     """
 
     def __init__(self, advance: Advance, record: Record | None = None) -> None:
         self.advance = advance
         self._record = record
+        self.pace = Late() if record is None else Quicker()
         self._played: dict[bool, Step] = {}
 
     def take(self, fed: Fed, race: Tensor | None, *, first: bool) -> Tensor:
@@ -136,15 +141,36 @@ def draft_ahead(
     else:
         taking = Steps(made(edge=edge, room=steps))
     draft, asked = taking.advance, taking.advance.asking
+    count = _taken(taking, level, fed, races, steps)
+    tally.head_seconds += draft.asking - asked
+    return Draft(tokens=draft.tokens[:count], rows=draft.rows[:count], count=draft.count)
+
+
+def _taken(taking: Steps, level: Level, fed: Fed, races: Tensor | None, steps: int) -> int:
+    """Take a draft's steps after its first forward; how many there are, without one in vain.
+
+    That number, and so what is random later, hangs on the answers and not on when they were read.
+    """
+    draft, asks, pace = taking.advance, taking.advance.asks, taking.pace
+    early = asks and pace.begin()
     seen: Flag | None = None
     for step in range(steps):
         going = taking.take(fed, None if races is None else races[step : step + 1], first=step == 0)
-        if step + 1 == steps or (seen is not None and not seen.read()):
-            break
-        seen = Flag(going) if edge.asks else None
-        fed = level.feed(draft.fed, 1)
-    tally.head_seconds += draft.asking - asked
-    return Draft(tokens=draft.tokens[: step + 1], rows=draft.rows[: step + 1], count=draft.count)
+        last = step + 1 == steps
+        if asks:
+            asked = None if last else Flag(going)
+            answer, seen = (seen if early else asked), asked
+            if answer is not None:
+                goes_on = answer.read()
+                pace.answered()
+                if not goes_on:
+                    count = step if early else step + 1
+                    pace.end(count, stopped=True)
+                    return count
+        if not last:
+            fed = level.feed(draft.fed, 1)
+    pace.end(steps, stopped=False)
+    return steps
 
 
 def _recordable(edge: Edge, device: torch.device) -> Edge | None:

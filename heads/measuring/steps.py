@@ -29,6 +29,7 @@ from heads.measuring.effort import Effort
 from heads.measuring.forwards import WAYS, RunLevel, caches, some_tokens
 from heads.sampling import Greedy, Rule, Seeded, Warped
 
+REHEARSED: Final = 8  # drafts, until what is made at the first ones is made and their pace is found
 STEPS: Final = (2, 8)  # near enough to each other to share what is recorded for drafts
 NEVER: Final = math.nextafter(1.0, 0.0)  # a threshold: the edge asks, and no answer stops the draft
 
@@ -120,7 +121,8 @@ def _in_turns(
     """Of each kind what a step takes, by its short draft and its long one: the median of several turns."""
     for both in works.values():
         for work in both:
-            work()  # what is made at the first draft is made now
+            for _ in range(REHEARSED):
+                work()
     found: dict[Kind, list[float]] = {kind: [] for kind in works}
     spent, most = 0.0, effort.seconds * len(works)
     for _ in range(effort.head):

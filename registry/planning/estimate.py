@@ -227,7 +227,9 @@ class Estimator:
     def replay_of(self, costs: ChainCosts, traces: Sequence[EdgeTrace]) -> Replay:
         """The chain along its texts."""
         setup = self._measured.setup
-        return Replay(costs, traces, ahead=setup is not None and setup.device != "cpu")
+        if setup is None or setup.device == "cpu":
+            return Replay(costs, traces)
+        return Replay(costs, traces, ahead=True, early=setup.engine != "eager")
 
     def _times_of(self, model: str, *, as_target: bool) -> tuple[ForwardTimes, Basis] | None:
         place = (model, as_target)

@@ -64,8 +64,10 @@ class Replay:
         costs: What its steps take.
         traces: One per edge, smallest first, along the same texts of the chain's last model; none for a model alone.
         prompts: For a model alone, the lengths of prompts and of texts.
-        ahead: The lowest level drafts ahead of the host, as on a GPU: then a stop by its head comes a step late, and
-            every step of a draft but the first asks it.
+        ahead: The lowest level drafts ahead of the host, as on a GPU: then every step of a draft but the first asks
+            its head.
+        early: There a step may be launched before the last one's answer, as recorded ones are: a stop by a head is
+            taken to cost a step in vain, which is the most that it costs.
 
     Attributes:
         asked: Edges whose head is known to answer.
@@ -78,9 +80,11 @@ class Replay:
         *,
         prompts: Sequence[tuple[int, int]] = (),
         ahead: bool = False,
+        early: bool = False,
     ) -> None:
         self.costs = costs
         self.ahead = ahead
+        self.early = early
         self.edges = len(traces)
         self.asked = tuple(edge for edge, trace in enumerate(traces) if trace.foreseen)
         self._texts = list(_texts(traces)) if traces else [_plain(*one) for one in prompts]
@@ -104,14 +108,14 @@ class _Run:
     """The rounds themselves, as `heads.rounds` has them; places are counted from the first new token."""
 
     def __init__(self, replay: Replay, lengths: DraftLengths) -> None:
-        self.costs, self.ahead, self.lengths = replay.costs, replay.ahead, lengths
+        self.costs, self.lengths = replay.costs, lengths
+        self.ahead, self.early = replay.ahead, replay.early
         self.top = replay.edges
         self.seconds = self.prompt_seconds = 0.0
         self.forwards = [0] * (self.top + 1)
         self.proposed = [0] * self.top
         self.accepted = [0] * self.top
         self.end = 0
-        self.in_vain = 0  # tokens drafted past the stop of the draft that was proposed last
         self.cached = [0] * (self.top + 1)
 
     def decode(self, text: _Text) -> None:
@@ -130,7 +134,6 @@ class _Run:
     def _propose(self, index: int, budget: int) -> int:
         """Let a level below the top append tokens; how many."""
         start = self.end
-        self.in_vain = 0
         budget = min(budget, self.lengths.max_draft[index])
         if budget <= 0:
             return 0
@@ -148,7 +151,7 @@ class _Run:
             if drafted >= budget:
                 return drafted
             if asks and drafted >= least and 1 - survival * self._next(index) > limit:
-                if self.ahead and index == 0:
+                if self.early and index == 0:
                     self._draw_in_vain()
                 return drafted
 
@@ -163,16 +166,15 @@ class _Run:
         return 1.0
 
     def _draw_in_vain(self) -> None:
-        """The step that was on its way when a draft ahead was stopped: whole, and fed to the level above."""
+        """The step that was on its way when a draft ahead was stopped."""
         self._forward(0, 1)
         self.seconds += self.costs.draw + self.costs.heads[0]
         self.cached[0] = self.end
-        self.in_vain = 1
 
     def _verify(self, index: int, start: int, budget: int, *, asks: bool = False) -> float:
         end = self.end
         count = self._propose(index - 1, budget - 1)
-        self._forward(index, self.end + self.in_vain - self.cached[index])
+        self._forward(index, self.end - self.cached[index])
         self.seconds += self.costs.verify[index - 1]
         flags = self.text.kept[index - 1]
         kept = 0

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from heads import Cascade
 from heads.engines.beside import KINDS_KEPT, Beside
 from heads.engines.captured import CapturedLevel
+from heads.pace import Late
 from heads.runtime import warm_up
 from registry.errors import GenerationError
 from registry.records import Calibration, Outlook
@@ -42,7 +43,8 @@ def test_greedy_text_and_counts_are_those_of_a_host_that_waits(
     engine: Engine, count: int, threshold: float
 ) -> None:
     """
-    The same text, proposals and acceptances; only forwards in vain may come on top, one a draft at most.
+    The same text, proposals and acceptances; only forwards in vain may come on top, one a draft at most, and none
+    where nothing is recorded.
     """
     models = chain(count=count, noise=0.05)
     waiting = Cascade(models, [random_head(seed=index) for index in range(count - 1)], engine=engine)
@@ -59,8 +61,41 @@ def test_greedy_text_and_counts_are_those_of_a_host_that_waits(
     assert found.token_ids == expected.token_ids
     told = [[(one.proposed, one.accepted_at) for one in out.levels] for out in (found, expected)]
     assert told[0] == told[1]
-    drafts = expected.levels[0].proposed_at[0]
+    drafts = expected.levels[0].proposed_at[0] if engine == "captured" else 0
     assert 0 <= found.levels[0].forwards - expected.levels[0].forwards <= drafts
+
+
+class Early(Late):
+    """Every step before the last one's answer."""
+
+    def begin(self) -> bool:
+        """See `Late`."""
+        return True
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_when_steps_are_launched_changes_nothing_that_is_told(
+    monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    """
+    Early or late: the same text by one seed, the same proposals; early takes a forward more for each stopped draft.
+    """
+    models = chain(count=2, noise=0.05)
+    found = []
+    for pace in (Early, Late):
+        monkeypatch.setattr("heads.drafting.Quicker", pace)
+        found.append(
+            ahead(models, "captured").generate(
+                PROMPT, max_new_tokens=40, max_draft=6, threshold=0.5, temperature=temperature, seed=3
+            )
+        )
+    early, late = found
+
+    assert early.token_ids == late.token_ids
+    assert [one.accepted_at for one in early.levels] == [one.accepted_at for one in late.levels]
+    assert [one.proposed_at for one in early.levels] == [one.proposed_at for one in late.levels]
+    in_vain = early.levels[0].forwards - late.levels[0].forwards
+    assert 0 < in_vain <= late.levels[0].proposed_at[0]
 
 
 OUTLOOK = Outlook(head=0.6, confidence=0.5, bias=0.2, next_confidence=0.7, next_bias=0.4)

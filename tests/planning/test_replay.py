@@ -167,9 +167,9 @@ def test_a_chain_costs_what_its_forwards_cost() -> None:
     assert found.seconds == pytest.approx(9 + 30)
 
 
-def test_what_a_draft_ahead_wastes_is_counted() -> None:
+def test_what_an_early_step_wastes_is_counted() -> None:
     """
-    Where the host looks a step late, a stop by a head costs a whole step more of the lowest level: forward and draw.
+    Where a step is launched before the last one's answer, a stop by a head costs a whole one: forward and draw.
     """
     said = [1] * (TOKENS + PAST)
     traces = [edge_trace(said, said, [0.25] * (TOKENS + PAST))]
@@ -177,12 +177,14 @@ def test_what_a_draft_ahead_wastes_is_counted() -> None:
     costs = replace(ChainCosts.flat(1.0, 10.0), draw=0.5)
 
     waiting = Replay(costs, traces).run(lengths)
-    ahead = Replay(costs, traces, ahead=True).run(lengths)
+    late = Replay(costs, traces, ahead=True).run(lengths)
+    ahead = Replay(costs, traces, ahead=True, early=True).run(lengths)
 
     assert ahead.proposed == waiting.proposed
     in_vain = ahead.forwards[0] - waiting.forwards[0]
     assert in_vain > 0
     assert ahead.seconds - waiting.seconds == pytest.approx(in_vain * 1.5)
+    assert late.forwards == waiting.forwards
 
 
 def test_chance_decides_by_shares() -> None:
