@@ -27,6 +27,7 @@ from heads.edge import Edge, Tally
 from heads.level import Fed, Level
 from heads.outlooks import chance, next_odds, read_odds
 from heads.sampling import Acceptance, Rule
+from heads.sending import received
 from registry.errors import GenerationError
 from registry.records import Outlook
 
@@ -55,6 +56,14 @@ class Said:
     kept: list[float]
     next_kept: list[float]
     sure: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of a forward of n positions: numbers that still lie on a device, (n,) each, and what they tell."""
+
+    numbers: tuple[Tensor, ...]
+    tell: Callable[..., Said]
 
 
 class Rounds:
@@ -139,9 +148,10 @@ class Rounds:
         drawn = self.rule.draw(rows)
         # what the last step of a budget would be told, nobody asks for
         read = end - 1 >= start
-        tell = self._ask(0, fed, read=read) if budget > 1 else None
-        self.tokens.append(self._checked(int(drawn), level))
-        return self._round_of(0, rows, tell, first=0 if read else 1, past=1)
+        asked = self._ask(0, fed, read=read) if budget > 1 else None
+        (token,), said = self._received([drawn[None]], asked)
+        self.tokens.append(self._checked(token, level))
+        return self._round_of(0, rows, said, first=0 if read else 1, past=1)
 
     def _verify(self, index: int, start: int, budget: int) -> Round:
         level = self.levels[index]
@@ -158,8 +168,8 @@ class Rounds:
         draft_rows = rows[:0] if handed_up is None else handed_up.to(rows.device)
         limit = None if draft is None else draft.count.to(rows.device)
         verdict = self.rule.accept(proposed.to(rows.device), draft_rows, rows, limit)
-        tell = self._ask(index, fed, read=True)
-        kept, next_token = self._read(verdict, draft, end)
+        asked = self._ask(index, fed, read=True)
+        kept, next_token, said = self._read(verdict, draft, asked, end)
         count = len(self.tokens) - end
         self.tallies[index - 1].count(count, kept)
         if self.edges[index - 1].heuristic and count:
@@ -172,15 +182,12 @@ class Rounds:
         for below in self.levels[: index + 1]:
             below.rollback(len(self.tokens) - 1)
         unseen = 0 if end - 1 >= start else 1  # the verified token that the first round feeds never counts
-        return self._round_of(index, rows[: len(self.tokens) - end], tell, first=unseen, past=kept + 1)
+        return self._round_of(index, rows[: len(self.tokens) - end], said, first=unseen, past=kept + 1)
 
-    def _round_of(
-        self, index: int, rows: Tensor, tell: Callable[[], Said] | None, *, first: int, past: int
-    ) -> Round:
+    def _round_of(self, index: int, rows: Tensor, said: Said | None, *, first: int, past: int) -> Round:
         """What a round leaves, by what is said of the positions first .. past - 1 of its forward, which count."""
-        if tell is None:
+        if said is None:
             return Round(rows=rows, survival=1.0, next_kept=1.0)
-        said = tell()
         if said.sure is not None:
             self._sure[index] = said.sure[past - 1]
         return Round(rows=rows, survival=math.prod(said.kept[first:past]), next_kept=said.next_kept[past - 1])
@@ -201,21 +208,26 @@ class Rounds:
             vocab_size=self.vocab_size,
         )
 
-    def _read(self, verdict: Acceptance, draft: Draft | None, end: int) -> tuple[int, int]:
-        """The one wait of a round: how many were kept, the next token, and what was drafted ahead."""
-        if draft is None:
-            kept, next_token = torch.stack((verdict.kept, verdict.next_token)).tolist()
-            return kept, next_token
-        device = verdict.kept.device
-        numbers = (
-            verdict.kept[None],
-            verdict.next_token[None],
-            draft.count.to(device)[None],
-            draft.tokens.to(device),
-        )
-        kept, next_token, count, *tokens = torch.cat(numbers).tolist()
-        self.tokens[end:] = [self._checked(token, self.levels[0]) for token in tokens[:count]]
-        return kept, next_token
+    def _read(
+        self, verdict: Acceptance, draft: Draft | None, asked: Asked | None, end: int
+    ) -> tuple[int, int, Said | None]:
+        """The one wait of a round: how many were kept, the next token, what was drafted ahead, and what was said."""
+        whole = [torch.stack((verdict.kept, verdict.next_token))]
+        if draft is not None:
+            whole += [draft.count[None], draft.tokens]
+        (kept, next_token, *drafted), said = self._received(whole, asked)
+        if draft is not None:
+            count, *tokens = drafted
+            self.tokens[end:] = [self._checked(token, self.levels[0]) for token in tokens[:count]]
+        return kept, next_token, said
+
+    @staticmethod
+    def _received(whole: Sequence[Tensor], asked: Asked | None) -> tuple[list[int], Said | None]:
+        """Numbers, and what an adviser says, in one wait."""
+        if asked is None:
+            return received(whole)[0], None
+        numbers, answers = received(whole, asked.numbers)
+        return numbers, asked.tell(*answers)
 
     def _rows(self, logits: Tensor, first: int) -> Tensor:
         """Rows of logits (n, vocab); the first is for the token that follows `first` others."""
@@ -224,8 +236,8 @@ class Rounds:
             logits = adjust(logits, self.tokens, first)
         return self.rule.rows(logits)
 
-    def _ask(self, index: int, fed: Fed, *, read: bool) -> Callable[[], Said] | None:
-        """What a level's adviser says of a forward, put to work now and told when called; None where nobody asks.
+    def _ask(self, index: int, fed: Fed, *, read: bool) -> Asked | None:
+        """Put a level's adviser to work on a forward; None where nobody asks.
 
         Args:
             index: The level.
@@ -238,13 +250,14 @@ class Rounds:
         started = time.perf_counter()
         outlook = edge.outlook
         if outlook is None:
-            tell = partial(_by_head, edge.kept(fed.hidden, None))
+            asked = Asked((edge.kept(fed.hidden, None),), _by_head)
         else:
             sure = confidence(fed.logits[:, : self.vocab_size])
             logit = edge.logit(fed.hidden) if read else None
-            tell = partial(_by_outlook, outlook, logit, sure, self._sure[index])
+            numbers = (sure,) if logit is None else (sure, logit)
+            asked = Asked(numbers, partial(_by_outlook, outlook, self._sure[index]))
         self.tallies[index].head_seconds += time.perf_counter() - started
-        return tell
+        return asked
 
     def _checked(self, token: int, level: Level) -> int:
         if token < 0:
@@ -257,14 +270,13 @@ class Rounds:
         return token
 
 
-def _by_head(kept: Tensor) -> Said:
-    return Said(kept=kept.tolist(), next_kept=[1.0] * len(kept))
+def _by_head(kept: list[float]) -> Said:
+    return Said(kept=kept, next_kept=[1.0] * len(kept))
 
 
-def _by_outlook(outlook: Outlook, logit: Tensor | None, confidence: Tensor, before: float) -> Said:
+def _by_outlook(outlook: Outlook, before: float, sure: list[float], logit: list[float] | None = None) -> Said:
     """On the host: of a few numbers a tensor's arithmetic takes longer than theirs. `before` is of the first token."""
-    sure: list[float] = confidence.tolist()
-    said = [0.0] * len(sure) if logit is None else logit.tolist()
+    said = [0.0] * len(sure) if logit is None else logit
     odds = [read_odds(outlook, *both) for both in zip(said, [before, *sure[:-1]], strict=True)]
     return Said(
         kept=[chance(one) for one in odds],

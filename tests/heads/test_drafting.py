@@ -11,11 +11,13 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from heads import Cascade
+from heads import Cascade, rounds
+from heads.drafting import Flag
 from heads.engines.beside import KINDS_KEPT, Beside
 from heads.engines.captured import CapturedLevel
 from heads.pace import Late
 from heads.runtime import warm_up
+from heads.sampling import Seeded, winner
 from registry.errors import GenerationError
 from registry.records import Calibration, Outlook
 from tests.heads.models import chain, random_head
@@ -96,6 +98,58 @@ def test_when_steps_are_launched_changes_nothing_that_is_told(
     assert [one.proposed_at for one in early.levels] == [one.proposed_at for one in late.levels]
     in_vain = early.levels[0].forwards - late.levels[0].forwards
     assert 0 < in_vain <= late.levels[0].proposed_at[0]
+
+
+def raced(randomness: Seeded, weights: torch.Tensor) -> torch.Tensor:
+    """A draw as an accelerator makes it."""
+    return winner(weights, randomness.races(1, len(weights), weights.device)[0])
+
+
+@pytest.mark.parametrize("calibrated", [False, True], ids=["published rule", "outlook"])
+def test_of_a_device_one_thing_is_read_a_round(monkeypatch: pytest.MonkeyPatch, *, calibrated: bool) -> None:
+    """
+    Whatever is verified, drafted and said at a level comes in one piece; besides it, the answers that may stop a draft.
+    """
+    cascade = ahead(chain(count=3, noise=0.05), "captured")
+    for head in cascade.heads:
+        assert head is not None
+        head.calibration = (
+            Calibration(scale=1.0, bias=0.0, greedy=OUTLOOK, sampled=OUTLOOK) if calibrated else None
+        )
+    options: dict[str, Any] = {"max_new_tokens": 24, "max_draft": 4, "temperature": 0.8, "seed": 1}
+    monkeypatch.setattr(Seeded, "_looked_up", raced)
+    cascade.generate(PROMPT, **options)  # what is recorded is looked at freely
+    read: list[str] = []
+    within: list[str] = []
+
+    def whole(name: str, reading: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*given: Any) -> Any:
+            read.append(name)
+            within.append(name)
+            try:
+                return reading(*given)
+            finally:
+                within.pop()
+
+        return counted
+
+    def part(reading: Callable[..., Any]) -> Callable[..., Any]:
+        def looked(*given: Any) -> Any:
+            assert within
+            return reading(*given)
+
+        return looked
+
+    monkeypatch.setattr("heads.rounds.received", whole("round", rounds.received))
+    monkeypatch.setattr(Flag, "read", whole("answer", Flag.read))
+    monkeypatch.setattr(Seeded, "_generator", whole("seed", Seeded._generator))  # of the host
+    for method in ("tolist", "item", "__int__", "__float__", "__bool__"):
+        monkeypatch.setattr(torch.Tensor, method, part(getattr(torch.Tensor, method)))
+
+    out = cascade.generate(PROMPT, **options)
+
+    assert read.count("round") == sum(level.forwards for level in out.levels[1:])
+    assert 0 < read.count("answer") <= out.levels[0].forwards
 
 
 OUTLOOK = Outlook(head=0.6, confidence=0.5, bias=0.2, next_confidence=0.7, next_bias=0.4)
