@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
+
+HERE: Final = "cpu"  # for its numbers nobody waits
 
 
 def sent(numbers: Sequence[int], device: torch.device) -> Tensor:
@@ -23,6 +26,8 @@ def received(whole: Sequence[Tensor], real: Sequence[Tensor] = ()) -> tuple[list
         real: (n,) each; told apart, to float32's precision.
     """
     device = whole[0].device
+    if device.type == HERE:
+        return [number for one in whole for number in one.tolist()], [one.tolist() for one in real]
     # whole numbers of the same bits: a kernel for each tensor, where a wait of its own takes longer
     bits = [one.to(device, torch.float32).view(torch.int32).long() for one in real]
     found = torch.cat([*(one.to(device) for one in whole), *bits]).cpu()
