@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from heads.anatomy import max_positions, output_rows, require_eval, require_rollback
 from heads.engines.beside import Beside
-from heads.engines.copies import Copies
+from heads.engines.copies import Copies, Weight, weights_of
 from heads.engines.eager import EagerLevel
 from heads.engines.few_rows import for_few_rows
 from heads.engines.fitness import prove_rows, require_fit
@@ -100,6 +100,7 @@ class CapturedLevel:
         self._kernels_beside = Kernels(KERNELS_BESIDE)
         self._boards: OrderedDict[int, _Board] = OrderedDict()
         self._board: _Board | None = None
+        self._weights: list[Weight] = []  # when the first of these was made
         self._pool: Any = None
         self._copies = Copies(model) if packed else None
         self.beside = Beside()
@@ -127,7 +128,7 @@ class CapturedLevel:
         self.length = 0
         self.forwards = 0
         self.seconds = 0.0
-        if self._copies is not None and self._copies.stale:
+        if self._boards and self._outdated():
             self.forget()
         self._board = self._board_of(self._fitting(positions) or self.capacity(positions))
         with outside_inference():
@@ -216,6 +217,12 @@ class CapturedLevel:
             told()
         self.end()
 
+    def _outdated(self) -> bool:
+        """Whether weights lie elsewhere or are others than those that caches and recordings were made for."""
+        now = weights_of(self.model)
+        moved = [one[:2] for one in now] != [one[:2] for one in self._weights]
+        return moved or (self._copies is not None and self._copies.stale(now))
+
     def _fitting(self, positions: int) -> int | None:
         """The smallest cache that is there and neither too small nor far too large."""
         need = positions + self.slack
@@ -265,10 +272,12 @@ class CapturedLevel:
         while True:
             kernels = self._kernels
             try:
-                with for_few_rows(
+                few = for_few_rows(
                     packed.device, self.model.dtype, len(packed) - 1, attention=kernels is None
-                ):
-                    recording = record(step, packed, pool=self._pool, kernels=kernels, copies=self._copies)
+                )
+                recording = record(
+                    step, packed, pool=self._pool, kernels=kernels, copies=self._copies, within=few
+                )
             except RecordingRefusedError as error:
                 why = str(error)
             else:
@@ -310,6 +319,8 @@ class CapturedLevel:
 
     def _board_of(self, capacity: int) -> _Board:
         """The board of a capacity, made where it is not there; the one that was used longest ago goes."""
+        if not self._boards:
+            self._weights = weights_of(self.model)
         if capacity not in self._boards:
             while len(self._boards) >= BOARDS_KEPT:
                 self._boards.popitem(last=False)

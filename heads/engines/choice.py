@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 import torch
 from transformers import PreTrainedModel
@@ -15,11 +15,12 @@ from heads.engines.packing import SEVERAL, packs
 from heads.engines.recorded_head import RecordedHead
 from heads.head import AcceptancePredictionHead
 from registry.errors import IncompatibleError, UsageError
+from registry.planning import setup
 
 CACHED_BYTES: Final = (
     64 << 20
 )  # what a server's processor keeps of a model's weights from one token to the next
-Engine = Literal["eager", "captured", "fused"]
+Engine = setup.Engine
 ENGINES: Final[tuple[str, ...]] = get_args(Engine)
 # on a GPU padding costs next to nothing, and each graph costs memory
 ON_A_GPU: Final[tuple[int, ...]] = (1, 2, 4, 8, 16, 32)

@@ -14,6 +14,7 @@ from heads.head import AcceptancePredictionHead
 from registry.records import Calibration
 
 Question = Literal["acceptance", "logit"]
+Held = tuple[Calibration | None, tuple[tuple[int, torch.dtype], ...]]
 POSITIONS: Final = (1, 2, 4, 8, 16, 32)
 
 
@@ -23,6 +24,7 @@ class RecordedHead:
     def __init__(self, head: AcceptancePredictionHead) -> None:
         self.head = head
         self.refusal: str | None = None  # why nothing is recorded, where that was tried
+        self.held = held_of(head)  # by what is recorded
         self._recordings: dict[tuple[Question, int, torch.dtype], Callable[[Tensor], Tensor]] = {}
 
     @property
@@ -38,8 +40,16 @@ class RecordedHead:
         """(n, hidden) -> (n,), float32, raw; it holds until the head is asked again."""
         return self._answer("logit", hidden)
 
+    def begin(self) -> None:
+        """Let go of what is recorded if the head is another one now: looked at for each text, not for each question."""
+        held = held_of(self.head)
+        if held != self.held:
+            self.held = held
+            self._recordings.clear()
+
     def warm_up(self, most: int, dtype: torch.dtype) -> None:
         """Record ahead what up to so many positions need."""
+        self.begin()
         weight = self.head.output.weight
         known = self.calibration
         outlooks = (None, None) if known is None else (known.greedy, known.sampled)
@@ -73,3 +83,11 @@ class RecordedHead:
             except RecordingRefusedError as error:
                 self.refusal, self._recordings[place] = str(error), ask
         return self._recordings[place]
+
+
+def held_of(head: AcceptancePredictionHead) -> Held:
+    """What a recording holds fast: the calibration's numbers, and of each weight where it lies and its dtype.
+
+    Numbers that are written into a weight where it lies are seen by a recording as they are by the head.
+    """
+    return head.calibration, tuple((one.data_ptr(), one.dtype) for one in head.parameters())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, TypeVar
 
 import torch
@@ -41,6 +41,7 @@ def record(
     pool: Any = None,
     kernels: Kernels | None = None,
     copies: Copies | None = None,
+    within: AbstractContextManager[None] | None = None,
 ) -> Callable[..., Shown]:
     """A function that does for inputs like the examples what the step does.
 
@@ -53,12 +54,14 @@ def record(
         copies: Where weights are kept that are laid out anew, on a CPU for short queries, else where kernels are
             compiled: products then round otherwise, and what changes a weight later is not seen. None leaves all
             weights where they are.
+        within: What is set of torch for the time of recording; others that record wait meanwhile, lest two of them
+            set what all share and leave it so.
 
     Raises:
         RecordingRefusedError: it reads its own numbers, or this torch cannot record it.
     """
     try:
-        with _one_at_a_time, outside_inference():
+        with _one_at_a_time, within or nullcontext(), outside_inference():
             given = tuple(example.clone() for example in examples)
             if kernels is not None:
                 step = _fused(step, given, kernels, copies)
@@ -109,23 +112,33 @@ def _traced(
     def alone(*given: Tensor) -> Any:  # a function has its constants at hand, a module looks each of them up
         return graph(*given)
 
+    inputs = (*examples, *packed)
+    names = [f"input_{number}" for number in range(len(inputs))]
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # torch would rather have its compiler used, which takes a minute here
-        traced: Any = torch.jit.trace(alone, (*examples, *packed), check_trace=False)
-    torch._C._jit_pass_inline(traced.graph)
+        # torch would rather have its compiler used, which takes a minute here
+        warnings.simplefilter("ignore")
+        # what `torch.jit.trace` makes lives as long as the process, and with it all weights
+        traced, _ = torch._C._create_graph_by_tracing(
+            alone, inputs, _unnamed, True, False, argument_names=names
+        )
+    torch._C._jit_pass_inline(traced)
+    program = torch._C.CompilationUnit().create_function("step", traced)
 
     def play(*now: Tensor) -> Shown:
         before = torch._C._get_graph_executor_optimize()  # of this thread
         torch._C._set_graph_executor_optimize(False)  # what torch would make of it takes longer than it saves
         try:
-            shown: Shown = traced(*now, *packed)
+            shown: Shown = program(*now, *packed)
             return shown
         finally:
             torch._C._set_graph_executor_optimize(before)
 
     return play
+
+
+def _unnamed(_: Tensor) -> str:
+    """No value of a trace is called by its name here."""
+    return ""
 
 
 def _cuda_graph(step: Callable[..., Shown], given: tuple[Tensor, ...], pool: Any) -> Callable[..., Shown]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch import Tensor
@@ -79,3 +84,34 @@ def test_torch_optimizes_as_before() -> None:
         with torch.jit.optimized_execution(wanted):  # type: ignore[attr-defined]
             play(torch.tensor([1]))
             assert torch._C._get_graph_executor_optimize() is wanted
+
+
+def test_what_is_set_for_recording_is_set_by_one_at_a_time() -> None:
+    """
+    Of threads that record at once each finds torch's switches as the process has them, and leaves them so.
+    """
+    switch = ["as it was"]
+    found = []
+
+    @contextmanager
+    def switched() -> Iterator[None]:
+        before = switch[0]
+        found.append(before)
+        switch[0] = "for recording"
+        yield
+        switch[0] = before
+
+    def step(now: Tensor) -> Tensor:
+        time.sleep(0.01)
+        return now + 1
+
+    def one() -> None:
+        record(step, torch.ones(2), within=switched())
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [*found, *switch] == ["as it was"] * 5
