@@ -6,7 +6,7 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from heads.endtokens import end_tokens_of
 from heads.engines.captured import CapturedLevel
 from heads.engines.choice import Engine, head_for, level_for, read_engine
 from heads.engines.recorded_head import RecordedHead
+from heads.engines.recording import as_loaded
 from heads.fitting import check_heads, check_length, shared_vocabulary
 from heads.generation import Generation, LevelReport
 from heads.head import AcceptancePredictionHead
@@ -59,7 +60,9 @@ DEFAULTS: Final[dict[str, Any]] = {
 class Cascade:
     """A chain of causal LMs, smallest first, that decodes losslessly as the last of them.
 
-    Sampling follows the last model's law; greedy decoding in float32 gives its tokens one for one.
+    Sampling follows the last model's law; greedy decoding in float32 gives its tokens one for one. Weights may change
+    between two texts, by training, loading or merging: what was recorded of them is then made anew. `torch.autocast`
+    is heeded by eager models alone; what is recorded stays in the dtype that it was loaded in.
 
     Args:
         models: N >= 1 transformers causal LMs in eval mode, on any devices; one is plain decoding.
@@ -72,7 +75,7 @@ class Cascade:
 
     Attributes:
         ahead: Whether the lowest level drafts ahead of the host, as it does where the host would wait for it: not on a
-            CPU. Text and law are the same.
+            CPU. The law is the same, and so is a greedy text.
 
     Raises:
         IncompatibleError: a head, a vocabulary or a model's mode does not fit.
@@ -157,7 +160,10 @@ class Cascade:
 
     @property
     def engines(self) -> tuple[Engine, ...]:
-        """What runs each model: that which was asked for, until recording shows that it cannot be."""
+        """What runs each model: that which was asked for, but captured where one cannot be fused.
+
+        A model that cannot be recorded runs step by step over captured's cache, as captured; `refusals` says why.
+        """
         return tuple(level.engine for level in self._levels)
 
     @property
@@ -218,7 +224,9 @@ class Cascade:
             temperature: 0 is greedy, the default; else sampling at this temperature, by top_k (0: all), top_p (1:
                 all) and min_p (0: all), in this order.
             repetition_penalty: Above 1 makes what was said before, prompt included, less likely. Default 1.
-            seed: The same seed gives the same tokens. The global generators are not touched.
+            seed: The same seed gives the same tokens on one engine, one device and one number of threads. Others round
+                otherwise, and a GPU, which drafts ahead, uses up other random numbers than a CPU, which waits. The
+                global generators are not touched.
             shared_noise: Sample by noise that seed and position fix alone: the text is then the one that the last
                 model alone draws with that seed, up to near ties, at the price of some acceptance.
             schedule: How long each level drafts: 'heads' (as they advise), 'fixed' (max_draft tokens), 'heuristic'
@@ -271,7 +279,10 @@ class Cascade:
         ending = self._ending(settings, eos_token_id)
         for model, name in zip(self.models, self.names, strict=True):
             require_eval(model, name)
-        with self._alone(), Stream(streamer) as stream:
+        with (
+            Stream(streamer) as stream,
+            self._alone(),
+        ):  # who has read the end may ask for the next text at once
             stream.prompt(ids)
             return self._run(ids, settings, ending, stream)
 
@@ -286,11 +297,17 @@ class Cascade:
                 next_step="Wait for it, or build a second Cascade from the same models.",
             )
         try:
-            yield
+            with ExitStack() as modes:
+                for level in self._levels:
+                    if isinstance(level, CapturedLevel):
+                        modes.enter_context(as_loaded(level.model.device))
+                yield
         finally:
-            for level in self._levels:
-                level.end()
-            self._busy.release()
+            try:
+                for level in self._levels:
+                    level.end()
+            finally:  # interrupted, too: the next text begins its levels anew
+                self._busy.release()
 
     def _recorded(self, max_draft: PerEdgeInt) -> list[tuple[CapturedLevel, range]]:
         """Levels that record graphs, and the lengths of what they may be fed: proposals, and what others added."""
@@ -305,6 +322,9 @@ class Cascade:
     def _run(self, ids: list[int], settings: Settings, ending: Ending, stream: Stream) -> Generation:
         for level in self._levels:
             level.begin(len(ids) + settings.max_new_tokens)
+        for adviser in self._advisers:
+            if isinstance(adviser, RecordedHead):
+                adviser.begin()
         rounds = Rounds(
             levels=self._levels,
             edges=self._edges(settings),
@@ -379,8 +399,12 @@ def _report(level: Level, tally: Tally | None) -> LevelReport:
         proposed_at=tuple(tally.proposed_at) if tally else (),
         accepted_at=tuple(tally.accepted_at) if tally else (),
         seconds=level.seconds,
-        head_seconds=tally.head_seconds if tally else 0.0,
+        head_seconds=_head_seconds(tally) if tally else 0.0,
     )
+
+
+def _head_seconds(tally: Tally) -> float | None:
+    return None if tally.head_recorded else tally.head_seconds
 
 
 def _name_of(model: PreTrainedModel) -> str:

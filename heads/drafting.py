@@ -20,7 +20,7 @@ from torch import Tensor
 from heads.advance import Advance, State
 from heads.edge import Edge, Tally
 from heads.engines.captured import CapturedLevel
-from heads.engines.recorded_head import RecordedHead
+from heads.engines.recorded_head import Held, RecordedHead, held_of
 from heads.head import AcceptancePredictionHead
 from heads.level import Fed, Level
 from heads.pace import Late, Quicker
@@ -56,7 +56,7 @@ class Flag:
     def __init__(self, value: Tensor) -> None:
         self._event: torch.cuda.Event | None = None
         if value.device.type == "cuda":
-            self._value = torch.empty((), dtype=torch.bool, pin_memory=True)
+            self._value = torch.empty((), dtype=torch.bool, device="cpu", pin_memory=True)
             self._value.copy_(value, non_blocking=True)
             self._event = torch.cuda.Event()
             self._event.record(torch.cuda.current_stream(value.device))
@@ -79,12 +79,14 @@ class Steps:
 
     Attributes:
         pace: When the next of them is launched.
+        recorded: Whether those that ask the head, all but the first, play a recording.
     """
 
     def __init__(self, advance: Advance, record: Record | None = None) -> None:
         self.advance = advance
         self._record = record
         self.pace = Late() if record is None else Quicker()
+        self.recorded = False
         self._played: dict[bool, Step] = {}
 
     def take(self, fed: Fed, race: Tensor | None, *, first: bool) -> Tensor:
@@ -94,11 +96,12 @@ class Steps:
             given.append(race)
         if first not in self._played:
             self.advance.prepare(fed.logits)
-            step = self.advance.first if first else self.advance.further
-            self._played[first] = step
+            step = played = self.advance.first if first else self.advance.further
             if self._record is not None:
                 with self.advance.kept():
-                    self._played[first] = self._record(step, *given)
+                    played = self._record(step, *given)
+                self.recorded |= not first and played is not step  # as it is where that is refused
+            self._played[first] = played  # where recording was interrupted, the next text records
         return self._played[first](*given)[0]
 
 
@@ -135,14 +138,14 @@ def draft_ahead(
         longest = edge.max_draft if edge.max_draft <= SHARED else steps
         room = max(LEAST_ROOM, 1 << (longest - 1).bit_length())
         whole = replace(whole, max_draft=room)  # nothing in a step hangs on it
-        calibration = whole.head and whole.head.calibration
-        kind = (type(rule), rule.recipe, whole, calibration, end_tokens, vocab_size, room)
+        kind = (type(rule), rule.recipe, whole, _held(edge), end_tokens, vocab_size, room)
         taking = level.beside.of(kind, lambda: Steps(made(edge=whole, room=room), level.recorded))
     else:
         taking = Steps(made(edge=edge, room=steps))
     draft, asked = taking.advance, taking.advance.asking
     count = _taken(taking, level, fed, races, steps)
     tally.head_seconds += draft.asking - asked
+    tally.head_recorded |= taking.recorded and draft.asks
     return Draft(tokens=draft.tokens[:count], rows=draft.rows[:count], count=draft.count)
 
 
@@ -181,3 +184,10 @@ def _recordable(edge: Edge, device: torch.device) -> Edge | None:
     if isinstance(head, AcceptancePredictionHead) and head.output.weight.device == device:
         return replace(edge, head=head)
     return None
+
+
+def _held(edge: Edge) -> Held | None:
+    """What a recording holds of the edge's head; of one that is recorded by itself, as its text began."""
+    if isinstance(edge.head, RecordedHead):
+        return edge.head.held
+    return held_of(edge.head) if isinstance(edge.head, AcceptancePredictionHead) else None

@@ -98,7 +98,8 @@ class Tally:
     """Tokens a level handed up, and how many of those the level above kept.
 
     `proposed_at[i]` counts the rounds that proposed an i-th token, from 0, `accepted_at[i]` those that kept it;
-    `head_seconds` is the time of the host in the edge's head, but for steps that are recorded in one piece with it.
+    `head_seconds` is the time of the host in the edge's head, but for steps that are recorded in one piece with it:
+    `head_recorded` says that there were such.
     """
 
     proposed: int = 0
@@ -106,6 +107,7 @@ class Tally:
     proposed_at: list[int] = field(default_factory=list)
     accepted_at: list[int] = field(default_factory=list)
     head_seconds: float = 0.0
+    head_recorded: bool = False
 
     def count(self, proposed: int, accepted: int) -> None:
         """One round more."""

@@ -13,8 +13,8 @@ class LevelReport:
 
     The top level hands nothing up: its `proposed` and `accepted` are None. `proposed_at[i]` counts the rounds in
     which it handed up an i-th token, `accepted_at[i]` those in which that was kept. `seconds` is the time of the
-    host in the model's forwards, `head_seconds` that in the head above it, where the head is not recorded in one
-    piece with all else of a drafting step; an accelerator may still be at work then.
+    host in the model's forwards, `head_seconds` that in the head above it; an accelerator may still be at work then.
+    None where the head was recorded in one piece with all else of a drafting step: nobody can tell its time apart.
     """
 
     model: str
@@ -24,7 +24,7 @@ class LevelReport:
     proposed_at: tuple[int, ...] = ()
     accepted_at: tuple[int, ...] = ()
     seconds: float = 0.0
-    head_seconds: float = 0.0
+    head_seconds: float | None = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

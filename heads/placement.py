@@ -24,6 +24,38 @@ SHORTEST: Final = 2  # a token to begin with, and one more
 
 
 @dataclass(frozen=True, kw_only=True)
+class Remedies:
+    """What a command lets its user do where memory does not suffice, beside another dtype or engine.
+
+    Attributes:
+        spread: It has --device-map.
+        length: Its option that says how long texts are; None where it has none.
+        before: Positions that this option does not count: of the prompt, where it counts new tokens.
+        shortest: Positions of the shortest text that is of use.
+    """
+
+    spread: bool = True
+    length: str | None = "--max-length"
+    before: int = 0
+    shortest: int = SHORTEST
+
+    @classmethod
+    def of_prompts(cls, longest: int) -> Remedies:
+        """Of a command that has prompts, the longest of so many tokens, and --max-new-tokens."""
+        return cls(spread=False, length="--max-new-tokens", before=longest, shortest=longest + 1)
+
+    def shorter(self, positions: int) -> list[str]:
+        """How to ask for texts of so many positions, if they are of use and there is a way."""
+        return (
+            [f"{self.length} {positions - self.before}"] if self.length and positions >= self.shortest else []
+        )
+
+
+REMEDIES: Final = Remedies()
+NO_LENGTH: Final = Remedies(spread=False, length=None)  # of a command whose texts have a length of their own
+
+
+@dataclass(frozen=True, kw_only=True)
 class Placement:
     """One device for all; or several, of which the first holds all but the target, and the target begins there."""
 
@@ -102,13 +134,16 @@ def chain_memory(
 
 
 def require_room(
-    memory: Memory, *, shortest: int = SHORTEST, everywhere: Mapping[str, int | None] | None = None
+    memory: Memory,
+    *,
+    remedies: Remedies = REMEDIES,
+    everywhere: Mapping[str, int | None] | None = None,
 ) -> None:
     """Refuse what does not fit, and say what would.
 
     Args:
         memory: Of the chain.
-        shortest: Positions of the shortest text that is of use.
+        remedies: Whatever is advised is one of these.
         everywhere: Device -> bytes that are free, of all devices; what is here now when None.
 
     Raises:
@@ -123,7 +158,7 @@ def require_room(
         lacking += f", and {beside} beside the target's weights, got {readable(free)} free on {first}"
     if everywhere is None:
         everywhere = Placement(devices=tuple(devices()), spread=True).free
-    ways = _ways(memory, shortest, everywhere)
+    ways = _ways(memory, remedies, everywhere)
     step = (
         f"It fits with {' or '.join(ways)}."
         if ways
@@ -132,7 +167,7 @@ def require_room(
     raise UsageError(f"{lacking} ({memory.parts}). Nothing was loaded. {step}")
 
 
-def _ways(memory: Memory, shortest: int, everywhere: Mapping[str, int | None]) -> list[str]:
+def _ways(memory: Memory, remedies: Remedies, everywhere: Mapping[str, int | None]) -> list[str]:
     """Options with which it fits, each by itself; where none is enough, a smaller dtype with a shorter text."""
     smaller = replace(memory, dtype=HALF)
     halved = "--dtype bfloat16"
@@ -144,10 +179,7 @@ def _ways(memory: Memory, shortest: int, everywhere: Mapping[str, int | None]) -
     if memory.packed_bytes and lighter.fits:
         found.append(f"--engine {lighter.engine} ({readable(lighter.needed_bytes)})")
     spread = replace(memory, free=everywhere)
-    if len(everywhere) > 1 and len(memory.free) == 1 and spread.fits:
+    if remedies.spread and len(everywhere) > 1 and len(memory.free) == 1 and spread.fits:
         found.append(f"--device-map {AUTO} ({spread.told_free})")
-    if (longest := memory.longest()) >= shortest:
-        found.append(f"--max-length {longest}")
-    elif not found and (longest := smaller.longest()) >= shortest:
-        found.append(f"{halved} --max-length {longest}")
-    return found
+    found += remedies.shorter(memory.longest())
+    return found or [f"{halved} {shorter}" for shorter in remedies.shorter(smaller.longest())]

@@ -21,7 +21,7 @@ from heads.fitting import check_length
 from heads.head import AcceptancePredictionHead
 from heads.memory import Memory
 from heads.models import load_registered_model, load_registered_tokenizer, require_loadable
-from heads.placement import SHORTEST, Placement, chain_memory, require_room, spread_placement
+from heads.placement import REMEDIES, Placement, Remedies, chain_memory, require_room, spread_placement
 from heads.prompt import Prompt, prompt_ids
 from heads.settings import MAX_DRAFT
 from registry.errors import CheckpointError, GenerationError, NotInstalledError, UsageError
@@ -46,7 +46,7 @@ def load_cascade(
     device_map: str | None = None,
     max_length: int | None = None,
     max_draft: int = MAX_DRAFT,
-    shortest: int = SHORTEST,
+    remedies: Remedies = REMEDIES,
     tokenizer: PreTrainedTokenizerBase | None = None,
     told: Callable[[Memory | None], None] = lambda _: None,
 ) -> Cascade:
@@ -62,7 +62,7 @@ def load_cascade(
             first layers.
         max_length: Positions of the longest text, prompt included, that there must be room for.
         max_draft: Tokens that a level will draft at most.
-        shortest: A refusal recommends no shorter text.
+        remedies: What a refusal may recommend.
         tokenizer: The target's, where it is loaded already.
         told: Called with what the chain needs before it is loaded; with None where that cannot be told.
 
@@ -86,7 +86,7 @@ def load_cascade(
         )
     told(memory)
     if memory is not None:
-        require_room(memory, shortest=shortest)
+        require_room(memory, remedies=remedies)
     heads = [load_registered_head(shelf, head).to(placement.first) for head in pipeline.chain.heads]
     models = _loaded(pipeline, placement, kind, memory)
     begins = next(models[-1].get_input_embeddings().parameters()).device

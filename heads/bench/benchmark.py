@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from heads.bench.encoded import encoded
+from heads.bench.encoded import digest_of
+from heads.bench.loading import Said, load_for
 from heads.bench.measuring import Journal, measure
 from heads.bench.predicting import predictions
 from heads.bench.prompts import BenchPrompt
@@ -22,6 +23,7 @@ from heads.head import AcceptancePredictionHead
 from heads.runtime import load_registered_head
 from registry.chains import resolve
 from registry.errors import NoChainError, NotInstalledError, UsageError
+from registry.planning.fingerprint import fingerprint
 from registry.planning.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Benchmark:
     journal: A file that holds what was measured until the report is whole, or None.
     measurements: By which each system's speed is predicted; what they do not tell is not.
     bar: Opens a progress bar of so many steps, called so.
+    said: Called with what the chain needs of memory before it is loaded; with None where that cannot be told.
     """
 
     prompts: Sequence[BenchPrompt]
@@ -57,6 +60,7 @@ class Benchmark:
     journal: Path | None = None
     measurements: Sequence[Measurement] = ()
     bar: Bar = _silent
+    said: Said = lambda _: None
 
     def run(
         self,
@@ -72,22 +76,32 @@ class Benchmark:
             SpecregError: the chain cannot be loaded, a prompt has no room, a mode is unknown, or the journal is of
                 another run.
         """
-        cascade = pipeline.load(device=device, dtype=dtype, engine=engine)
-        ids = encoded(self.prompts, cascade, max_new_tokens=self.sampling.max_new_tokens)
+        cascade, ids = load_for(
+            pipeline,
+            self.prompts,
+            max_new_tokens=self.sampling.max_new_tokens,
+            max_draft=MOST_DRAFTED,
+            device=device,
+            dtype=dtype,
+            engine=engine,
+            said=self.said,
+        )
         direct = _direct(pipeline, cascade)
         systems = self._wanted(systems_of(cascade, direct and direct[1], options=self.advised))
         facts = provenance(cascade)
-        document = {
+        document: dict[str, Any] = {
             "models": list(pipeline.models),
             "heads": [head.name for head in pipeline.heads],
             "provenance": facts,
             "prompts": [{"name": one.name, "category": one.category} for one in self.prompts],
+            "prompts_sha256": digest_of(ids),
             "sampling": vars(self.sampling),
             "repeats": self.repeats,
         }
         plan = document | {"modes": [system.mode for system in systems], "advised": self.advised}
         plan["provenance"] = {name: value for name, value in facts.items() if name != "measured_at"}
-        self._warmed_up(cascade, max(map(len, ids)))
+        plan["checkpoints"] = fingerprint(pipeline.shelf, pipeline.models, document["heads"])
+        self._warmed_up(systems, max(map(len, ids)))
         journal = Journal(self.journal, plan)
         done = False
         try:
@@ -112,12 +126,17 @@ class Benchmark:
         ]
         return document
 
-    def _warmed_up(self, cascade: Cascade, longest: int) -> None:
-        """Every graph that any system may need, recorded before anything is timed."""
-        with self.bar(cascade.graphs_for(MOST_DRAFTED), "recording") as told:
-            cascade.warm_up(
-                longest + self.sampling.max_new_tokens, max_draft=MOST_DRAFTED, told=partial(told, "")
-            )
+    def _warmed_up(self, systems: Sequence[System], longest: int) -> None:
+        """Every graph that any system may need, recorded before anything is timed.
+
+        Parts of a chain share the graphs of its models; those of heads each has for itself.
+        """
+        cascades = {id(one.cascade): one.cascade for one in systems if isinstance(one, CascadeSystem)}
+        if graphs := sum(one.graphs_for(MOST_DRAFTED) for one in cascades.values()):
+            with self.bar(graphs, "recording") as told:
+                for one in cascades.values():
+                    positions = longest + self.sampling.max_new_tokens
+                    one.warm_up(positions, max_draft=MOST_DRAFTED, told=partial(told, ""))
 
     def _wanted(self, systems: Sequence[System]) -> list[System]:
         known = [system.mode for system in systems]

@@ -90,7 +90,8 @@ def _times(axes: Axes, report: dict[str, Any]) -> None:
     left = [0.0] * len(systems)
     names = report["models"]
     parts = [(name, PARTS[index % 4], _of_model(systems, name)) for index, name in enumerate(reversed(names))]
-    parts += [("heads", "#8250df", [one["shares"]["heads"] for one in systems])]
+    # None where heads are recorded with all else of a step
+    parts += [("heads", "#8250df", [one["shares"]["heads"] or 0.0 for one in systems])]
     # an accelerator is still at work when the host has asked for a forward: the time is in the waiting for it
     rest = "waiting, and all else" if report["provenance"]["device"].startswith("cuda") else "all else"
     parts += [(rest, FAINT, [one["shares"]["other"] for one in systems])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from heads.bench.prompts import BenchPrompt
@@ -36,3 +37,9 @@ def encoded(
             raise UsageError(f"Prompt {one.name!r} does not fit: {error}") from error
         found.append(ids)
     return found
+
+
+def digest_of(prompts: Sequence[Sequence[int]]) -> str:
+    """One sha256 over all token ids: names and categories alone do not tell which texts were decoded."""
+    told = "\n".join(" ".join(map(str, ids)) for ids in prompts)
+    return hashlib.sha256(told.encode()).hexdigest()

@@ -81,7 +81,8 @@ class Journal:
             lines = whole.splitlines()
             if lines and json.loads(lines[0]) != json.loads(json.dumps(plan)):
                 raise UsageError(
-                    f"{path} was begun with other prompts, options or versions. Remove it, or name another file."
+                    f"{path} was begun with other prompts, checkpoints, options or versions. Remove it, or name "
+                    "another file."
                 )
             for found in map(json.loads, lines[1:]):
                 if "settings" in found:

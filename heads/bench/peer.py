@@ -20,16 +20,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import registry
-from heads.bench.encoded import encoded
+from heads.bench.encoded import digest_of
+from heads.bench.loading import load_for
 from heads.bench.measuring import Journal, measure
 from heads.bench.prompts import BenchPrompt, chosen, own_prompts, read_prompts
 from heads.bench.provenance import commit_of, provenance
 from heads.bench.report import report_of
-from heads.bench.sweep import advised_candidates, best_of
+from heads.bench.sweep import MOST_DRAFTED, advised_candidates, best_of
 from heads.bench.systems import PLAIN, CascadeSystem, Sampling
 from heads.bench.tridecoding import DEFAULTS, LOOP, REPOSITORY, PeerSystem, Program
 from registry.files.wholefile import put_whole
 from registry.pipeline import Pipeline
+from registry.planning.fingerprint import fingerprint
 
 SWEPT_PROMPTS: Final = 3
 ENDLESS: Final[dict[str, Any]] = {"eos_token_id": []}  # the program, too, ends at a length and nowhere else
@@ -52,8 +54,15 @@ def compared(
     Raises:
         UsageError: see `Program`, `PeerSystem` and `Journal`.
     """
-    cascade = pipeline.load(device=device, dtype=dtype, engine="eager")
-    ids = encoded(prompts, cascade, max_new_tokens=sampling.max_new_tokens)
+    cascade, ids = load_for(
+        pipeline,
+        prompts,
+        max_new_tokens=sampling.max_new_tokens,
+        max_draft=MOST_DRAFTED,
+        device=device,
+        dtype=dtype,
+        engine="eager",
+    )
     folders = [head.path for head in pipeline.heads if head.path is not None]  # all: the chain was loaded
     program = Program(checkout, cascade, folders)
     systems: list[CascadeSystem] = [
@@ -66,16 +75,18 @@ def compared(
         "duodecoding:tuned": (systems[2], list(peer_candidates())),
     }
     facts = provenance(cascade)
-    document = {
+    document: dict[str, Any] = {
         "models": list(pipeline.models),
         "heads": [head.name for head in pipeline.heads],
         "provenance": facts,
         "peer": {"repository": REPOSITORY, "commit": commit_of(checkout), "loop": LOOP},
         "prompts": [{"name": one.name, "category": one.category} for one in prompts],
+        "prompts_sha256": digest_of(ids),
         "sampling": vars(sampling),
         "repeats": repeats,
     }
     plan = document | {"provenance": {name: value for name, value in facts.items() if name != "measured_at"}}
+    plan["checkpoints"] = fingerprint(pipeline.shelf, pipeline.models, document["heads"])
     kept = Journal(journal, plan)
     done = False
     try:

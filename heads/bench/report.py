@@ -16,7 +16,8 @@ def report_of(systems: Sequence[System], rows: Sequence[Row], *, greedy: bool) -
 
     Speeds are tokens per second over all prompts: the median of the repeats, with the lowest and the highest.
     `mismatched_tokens` counts, when greedy, positions that differ from plain decoding's text. Shares are of the
-    time of all runs; a cascade's time outside forwards and heads is `other`.
+    time of all runs; a cascade's time outside forwards and heads is `other`. That of heads is None where one was asked
+    within a recorded step, whose parts nobody can tell apart: it is in `other` then.
     """
     texts = {(row.prompt, row.repeat): row.run.token_ids for row in rows if row.mode == PLAIN}
     documents = [
@@ -43,7 +44,7 @@ def _document(
     edges = range(len(system.models) - 1)
     told = all(row.run.levels[edge].proposed is not None for row in rows for edge in edges)
     in_forwards = sum(level.seconds for row in rows for level in row.run.levels)
-    in_heads = sum(level.head_seconds for row in rows for level in row.run.levels)
+    in_heads = _in_heads(rows)
     return {
         "mode": system.mode,
         "models": list(system.models),
@@ -60,8 +61,8 @@ def _document(
             "forwards": [
                 sum(row.run.levels[index].seconds for row in rows) / seconds for index in range(len(forwards))
             ],
-            "heads": in_heads / seconds,
-            "other": 1 - (in_forwards + in_heads) / seconds,
+            "heads": None if in_heads is None else in_heads / seconds,
+            "other": 1 - (in_forwards + (in_heads or 0.0)) / seconds,
         }
         if in_forwards
         else None,
@@ -70,6 +71,15 @@ def _document(
 
 def _speed(rows: Sequence[Row]) -> float:
     return sum(len(row.run.token_ids) for row in rows) / sum(row.run.seconds for row in rows)
+
+
+def _in_heads(rows: Sequence[Row]) -> float | None:
+    found = 0.0
+    for level in (level for row in rows for level in row.run.levels):
+        if level.head_seconds is None:
+            return None
+        found += level.head_seconds
+    return found
 
 
 def _acceptance(rows: Sequence[Row], edge: int) -> float | None:

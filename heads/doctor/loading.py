@@ -18,7 +18,7 @@ from heads.doctor.remedy import put_right
 from heads.engines.choice import read_engine
 from heads.head import AcceptancePredictionHead
 from heads.models import load_registered_model, load_registered_tokenizer
-from heads.placement import chain_memory, require_room
+from heads.placement import NO_LENGTH, chain_memory, require_room
 from heads.runtime import dtype_named, load_registered_head, no_bars, placement_named
 from heads.settings import MAX_DRAFT
 from registry.chains import Chain
@@ -133,7 +133,8 @@ def load_patient(
         require_room(
             chain_memory(
                 whole, placement, dtype=kind, engine=asked, positions=positions, max_draft=2 * MAX_DRAFT
-            )
+            ),
+            remedies=NO_LENGTH,
         )
     checks: list[Check] = []
     models: dict[str, tuple[Model, PreTrainedModel]] = {}

@@ -21,7 +21,7 @@ from heads.engines.fitness import prove_rows, require_fit
 from heads.engines.forward import Forward
 from heads.engines.fusion import Kernels
 from heads.engines.proof import alike
-from heads.engines.recording import RecordingRefusedError, outside_inference, record
+from heads.engines.recording import RecordingRefusedError, as_loaded, outside_inference, record
 from heads.engines.slots import Slots, slot_bytes
 from heads.level import Fed
 from heads.sending import sent
@@ -105,7 +105,8 @@ class CapturedLevel:
         self._copies = Copies(model) if packed else None
         self.beside = Beside()
         try:
-            prove_rows(self, EagerLevel(model, name=name), model)
+            with as_loaded(self._forward.device):
+                prove_rows(self, EagerLevel(model, name=name), model)
         finally:
             self.forget()
         self._recorded = recorded

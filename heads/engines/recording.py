@@ -84,6 +84,16 @@ def outside_inference() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def as_loaded(device: torch.device) -> Iterator[None]:
+    """In the dtype of the weights, whatever `torch.autocast` says: a recording and its cache have one for good."""
+    if not torch.is_autocast_enabled(device.type):
+        yield
+        return
+    with torch.autocast(device.type, enabled=False):
+        yield
+
+
 def _fused(
     step: Callable[..., Shown], examples: tuple[Tensor, ...], kernels: Kernels, copies: Copies | None
 ) -> Callable[..., Shown]:

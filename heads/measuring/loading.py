@@ -11,7 +11,7 @@ from heads.cascade import Cascade
 from heads.engines.choice import read_engine
 from heads.head import AcceptancePredictionHead
 from heads.models import load_registered_model, load_registered_tokenizer, require_loadable
-from heads.placement import SHORTEST, chain_memory, require_room
+from heads.placement import NO_LENGTH, chain_memory, require_room
 from heads.runtime import dtype_named, load_registered_head, no_bars, placement_named
 from heads.settings import MAX_DRAFT
 from registry.chains import Chain, resolve
@@ -64,7 +64,7 @@ def load_to_measure(
         chain_memory(
             whole, placement, dtype=kind, engine=asked, positions=positions, max_draft=2 * MAX_DRAFT
         ),
-        shortest=SHORTEST,
+        remedies=NO_LENGTH,
     )
     heads = {
         places: (head.name, load_registered_head(shelf, head).to(placement.first))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from heads.bench.encoded import encoded
+from heads.bench.loading import Said, load_for
 from heads.bench.prompts import chosen, own_prompts, read_prompts
 from heads.bench.provenance import machine
 from heads.bench.systems import Sampling
@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 
 def tune_pipeline(
-    pipeline: Pipeline, *, options: Mapping[str, Any], measurements: Sequence[Measurement], bar: Bar
+    pipeline: Pipeline,
+    *,
+    options: Mapping[str, Any],
+    measurements: Sequence[Measurement],
+    bar: Bar,
+    said: Said = lambda _: None,
 ) -> tuple[Tuning, Setup, str | None]:
     """Load the chain, search, and keep what was found.
 
@@ -37,14 +42,20 @@ def tune_pipeline(
             engine.
         measurements: All that the store tells.
         bar: Opens a progress bar of so many steps, called so.
+        said: Called with what the chain needs of memory before it is loaded; with None where that cannot be told.
 
     Returns:
         What was found, on what, and the sentence to warn with where it could not be kept.
     """
     given = own_prompts() if options["prompts"] is None else read_prompts(options["prompts"])
     prompts = chosen(given, limit=options["limit"])
-    cascade = pipeline.load(**{name: options[name] for name in ("device", "dtype", "engine")})
-    ids = encoded(prompts, cascade, max_new_tokens=options["max_new_tokens"])
+    cascade, ids = load_for(
+        pipeline,
+        prompts,
+        max_draft=LONGEST,
+        **{name: options[name] for name in ("max_new_tokens", "device", "dtype", "engine")},
+        said=said,
+    )
     law = Law(**{name: options[name] for name in ("temperature", "top_k", "top_p")})
     sampling = Sampling(
         max_new_tokens=options["max_new_tokens"],

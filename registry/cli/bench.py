@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 from registry.cli.bars import counted
 from registry.cli.compiling import say_refusals
 from registry.cli.evaluate import require_places
+from registry.cli.memory import say_memory
 from registry.cli.options import pipeline_of, with_catalog, with_loading, with_narrowing, with_prompts
 from registry.cli.printing import print_json, print_table
 from registry.cli.recalling import recalled_measurements
@@ -51,7 +53,9 @@ def bench(source: str, target: str, **options: Any) -> None:
     drafting model's own largest probability, which needs no head; `heuristic` and `top-head` as `decode` has them.
     `two` are the last two models, `three` the last three, `direct` SOURCE and TARGET alone; `plain` is always eager.
     `predicted` is what the measurements of `specreg measure` say. With --json FILE a run that was broken off goes on
-    where it was. Ends with 1 when greedy text in float32 differs from plain decoding's.
+    where it was, with the same prompts and checkpoints. In that report the share of the time that heads take is null
+    where they are recorded in one piece with all else of a step, as on a GPU. Ends with 1 when greedy text in float32
+    differs from plain decoding's.
     """
     import json
 
@@ -77,6 +81,7 @@ def bench(source: str, target: str, **options: Any) -> None:
         journal=None if out is None else out.with_name(f"{out.name}.journal"),
         measurements=recalled_measurements(),
         bar=counted,
+        said=partial(say_memory, pipeline.models),
     )
     with no_remarks():
         report = benchmark.run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -13,6 +13,7 @@ from registry.cli.autoplan import AutoPlan, auto_plan
 from registry.cli.bars import counted
 from registry.cli.compiling import compiled, say_refusals
 from registry.cli.drafted import Drafted, Origin
+from registry.cli.memory import say_memory
 from registry.cli.options import as_json, pipeline_of, with_catalog, with_loading, with_narrowing, with_room
 from registry.cli.printing import print_json
 from registry.cli.recalling import recalled_measurements
@@ -20,7 +21,6 @@ from registry.errors import GenerationError
 from registry.planning.lengths import FIXED, DraftLengths
 
 if TYPE_CHECKING:
-    from heads.memory import Memory
     from registry.pipeline import Pipeline
     from registry.planning.law import Law
 
@@ -43,7 +43,13 @@ DEFAULT_MAX_DRAFT: Final = 8  # that of `generate`
 @click.option("--top-p", type=float, default=1.0, show_default=True)
 @click.option("--min-p", type=float, default=0.0, show_default=True, help="0 keeps all tokens.")
 @click.option("--repetition-penalty", type=float, default=1.0, show_default=True, help="1 is none.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="It gives the same text again on the same engine, device and number of threads.",
+)
 @click.option(
     "--min-draft", "min_draft", multiple=True, type=int, help="Once, or once per edge from the smallest."
 )
@@ -97,6 +103,7 @@ def decode(source: str, target: str | None, as_json: bool, auto: bool, **options
         pipeline = pipeline_of(source, target, options)
 
     from heads.measuring.setting import setup_of
+    from heads.placement import Remedies
     from heads.runtime import load_cascade, load_tokenizer, prompt_length, text_streamer, warm_up
 
     tokenizer = load_tokenizer(pipeline)
@@ -107,9 +114,9 @@ def decode(source: str, target: str | None, as_json: bool, auto: bool, **options
         **{name: options[name] for name in ("device", "dtype", "engine", "device_map")},
         max_length=length + new,
         max_draft=_most(settings),
-        shortest=length + 1,
+        remedies=Remedies(shortest=length + 1),
         tokenizer=tokenizer,
-        told=lambda memory: _say(memory, pipeline.models),
+        told=partial(say_memory, pipeline.models),
     )
     if planned is not None and (warning := planned.elsewhere(setup_of(cascade))):
         click.echo(f"specreg: {warning}", err=True)
@@ -208,14 +215,6 @@ def _new_tokens(options: dict[str, Any], prompt_tokens: int) -> int:
         err=True,
     )
     return left
-
-
-def _say(memory: Memory | None, models: Sequence[str]) -> None:
-    """On a terminal, what is going to be taken of memory."""
-    if sys.stderr.isatty():
-        click.echo(
-            f"{' -> '.join(models)}: verifying and loading" if memory is None else str(memory), err=True
-        )
 
 
 def generation_document(out: Any) -> dict[str, object]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from registry.cli.bars import counted
 from registry.cli.compiling import compiled
+from registry.cli.memory import say_memory
 from registry.cli.options import (
     as_json,
     pipeline_of,
@@ -59,6 +61,7 @@ def tune(source: str, target: str, as_json: bool, **options: Any) -> int:
         options=options,
         measurements=recalled_measurements(),
         bar=compiled if options["engine"] == "fused" else counted,
+        said=partial(say_memory, pipeline.models),
     )
     if warning:
         click.echo(f"specreg: {warning}", err=True)

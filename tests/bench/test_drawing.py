@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +30,34 @@ def test_a_bar_that_dwarfs_the_others_is_cut_and_says_its_length(
 
     length = f"{1e3 * plain['seconds'] / plain['tokens']:.1f} →"
     assert (length in figure.read_text(encoding="utf-8")) is cut
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["all of it known", "that of heads unknown"])
+def test_all_panels_show_what_the_report_says(tmp_path: Path, *, known: bool) -> None:
+    """
+    Speed by way of decoding, acceptance by position and where the time goes, also where it is not known of heads.
+    """
+    report: dict[str, Any] = json.loads((RESULTS / "cpu-pico-greedy.json").read_text())
+    timed = [one for one in report["systems"] if one["shares"]]
+    if not known:
+        for one in timed:
+            one["shares"]["heads"] = None
+    figure = tmp_path / "figure.svg"
+
+    draw(report, figure)
+
+    speed, acceptance, time = panels_of(figure)
+    assert {"Speed", "tokens per second: median, lowest and highest repeat"} <= speed
+    assert {one["mode"] for one in report["systems"]} <= speed
+    assert {f"{one['speedup_over_plain']:.2f}x" for one in report["systems"]} <= speed
+    little, draft, target = report["models"]
+    assert {"place in the proposal", "kept, of those proposed"} <= acceptance
+    assert {f"{little} to {draft}", f"{draft} to {target}"} <= acceptance
+    assert {"Where the time goes", "milliseconds per token"} <= time
+    assert {one["mode"] for one in timed} | {*report["models"], "heads", "all else"} <= time
+
+
+def panels_of(figure: Path) -> list[set[str]]:
+    """The texts in each panel: letters are drawn as outlines, and a comment says which they are."""
+    _, *panels = figure.read_text(encoding="utf-8").split('<g id="axes_')
+    return [{text.strip() for text in re.findall(r"<!--(.*?)-->", panel)} for panel in panels]

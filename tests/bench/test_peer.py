@@ -199,3 +199,33 @@ def test_all_are_measured_in_one_run(checkout: Path, monkeypatch: pytest.MonkeyP
     assert found["duodecoding:tuned"]["settings"]["gamma1"] == 3
     assert document["peer"]["commit"] is None
     assert not (tmp_path / "out.journal").exists()
+
+
+class PowerCutError(Exception):
+    """The machine went down."""
+
+
+def test_a_run_of_other_texts_is_not_gone_on_with(checkout: Path, tmp_path: Path) -> None:
+    """
+    What was broken off goes on with the same texts alone, whatever prompts are called.
+    """
+    pipeline = registry.resolve_pipeline("pico-little", "pico-target", length=3)
+
+    def stop(_: str) -> None:
+        raise PowerCutError
+
+    def run(text: str) -> None:
+        peer.compared(
+            checkout,
+            pipeline,
+            [BenchPrompt(name="1", category="all", text=text)],
+            Sampling(max_new_tokens=2),
+            device="cpu",
+            journal=tmp_path / "out.journal",
+            told=stop,
+        )
+
+    with pytest.raises(PowerCutError):
+        run("def add(a, b):\n")
+    with pytest.raises(UsageError, match="begun with other prompts"):
+        run("def add(a, c):\n")

@@ -1,4 +1,4 @@
-"""Which commit a figure was taken at: that of the files that ran, or none."""
+"""Where a figure comes from: what ran, on what, and at which commit: that of the files that ran, or none."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
+import transformers
 
-from heads.bench.provenance import commit_of
+from heads import Cascade
+from heads.bench.provenance import commit_of, provenance
+from tests.heads.models import chain
 
 
 def git(folder: Path, *words: str) -> str:
@@ -61,3 +65,21 @@ def test_a_folder_outside_of_any_repository_has_no_commit(tmp_path: Path) -> Non
     """
     assert commit_of(tmp_path) is None
     assert commit_of(tmp_path / "none") is None
+
+
+def test_what_ran_is_told_model_by_model() -> None:
+    """
+    Its engine, dtype and size, smallest model first; beside them the versions, the machine and its threads.
+    """
+    little, target = chain(count=2)
+    target.bfloat16()
+    cascade = Cascade([little, target], engine="captured")
+
+    told = provenance(cascade)
+
+    assert told["engines"] == ["captured", "captured"]
+    assert told["dtype"] == ["float32", "bfloat16"]
+    assert told["parameters"] == [little.num_parameters(), target.num_parameters()]
+    assert (told["torch"], told["transformers"]) == (torch.__version__, transformers.__version__)
+    assert (told["device"], told["threads"]) == ("cpu", torch.get_num_threads())
+    assert {"measured_at", "specreg", "commit", "python", "system", "processor", "cores"} <= set(told)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers.utils import logging as library_logging
 
+from heads.bench import benchmark
+from heads.bench.measuring import Journal, Row
 from heads.bench.remarks import SPEAKER
+from heads.bench.systems import TransformersSystem
+from tests.cli.terminal import terminal
 from tests.conftest import Outcome
 
 Run = Callable[..., Outcome]
@@ -84,3 +91,117 @@ def test_an_unknown_mode_is_named(specreg: Run) -> None:
     assert found.code == 2
     assert "'clever'" in found.err
     assert "two:heads" in found.err
+
+
+class Stop:
+    """Counts what a journal is given, and interrupts after so many rows."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.rows: list[tuple[str, int]] = []
+        self.swept: list[str] = []
+        self.after: int | None = None
+        add, settle = Journal.add, Journal.settle
+
+        def added(journal: Journal, row: Row) -> None:
+            add(journal, row)
+            self.rows.append((row.mode, row.prompt))
+            if len(self.rows) == self.after:
+                raise KeyboardInterrupt
+
+        def settled(journal: Journal, mode: str, settings: dict[str, Any]) -> None:
+            settle(journal, mode, settings)
+            self.swept.append(mode)
+
+        patch.setattr(Journal, "add", added)
+        patch.setattr(Journal, "settle", settled)
+
+
+TWO_PROMPTS = '{"prompt": "def f("}\n{"prompt": "x = 1"}\n'
+
+
+@pytest.fixture
+def broken_off(specreg: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Stop, tuple[str, ...]]:
+    """A run that was interrupted when one mode was swept and three texts of four were there; and its command."""
+    monkeypatch.setattr(benchmark, "fixed_candidates", lambda _: [{"schedule": "fixed", "max_draft": [2]}])
+    (tmp_path / "prompts.jsonl").write_text(TWO_PROMPTS)
+    files = ("--prompts", str(tmp_path / "prompts.jsonl"), "--json", str(tmp_path / "bench.json"))
+    options = ("--length", "2", "--modes", "two:fixed", "--repeats", "1", "--max-new-tokens", "4", *files)
+    command = ("bench", "pico-draft", "pico-target", *options)
+    stop = Stop(monkeypatch)
+    stop.after = 3
+    found = specreg(*command)
+    assert found.code == 130
+    assert "the same command goes on with it" in found.err
+    assert (len(stop.rows), stop.swept) == (3, ["two:fixed"])
+    return stop, command
+
+
+def test_the_same_command_goes_on_where_it_was(
+    broken_off: tuple[Stop, tuple[str, ...]], specreg: Run, tmp_path: Path
+) -> None:
+    """
+    Only the text that is missing is decoded, nothing is swept anew, and the report is of all four.
+    """
+    stop, command = broken_off
+    there = set(stop.rows)
+
+    found = specreg(*command)
+
+    assert (found.code, found.err) == (0, "")
+    assert (len(stop.rows), stop.swept) == (4, ["two:fixed"])
+    assert {(mode, prompt) for mode in ("plain", "two:fixed") for prompt in (0, 1)} - there == {stop.rows[-1]}
+    report = json.loads((tmp_path / "bench.json").read_text())
+    assert [one["tokens"] for one in report["systems"]] == [8, 8]
+
+
+def test_what_was_begun_with_other_texts_is_not_gone_on_with(
+    broken_off: tuple[Stop, tuple[str, ...]], specreg: Run, tmp_path: Path
+) -> None:
+    """
+    Though their file has as many lines, by whose numbers they are named.
+    """
+    stop, command = broken_off
+    (tmp_path / "prompts.jsonl").write_text(TWO_PROMPTS.replace("def f(", "def g("))
+
+    found = specreg(*command)
+
+    assert found.code == 2
+    assert "was begun with other prompts" in found.err
+    assert len(stop.rows) == 3
+
+
+@pytest.mark.parametrize(("dtype", "code"), [("float32", 1), ("bfloat16", 0)])
+def test_greedy_text_that_differs_is_a_fault_in_float32(
+    specreg: Run, monkeypatch: pytest.MonkeyPatch, dtype: str, code: int
+) -> None:
+    """
+    One of transformers' tokens is spoilt: rounding explains it in bfloat16, and nothing does in float32.
+    """
+    run = TransformersSystem.run
+
+    def spoilt(system: TransformersSystem, *given: Any, **named: Any) -> Any:
+        out = run(system, *given, **named)
+        return replace(out, token_ids=[out.token_ids[0] ^ 1, *out.token_ids[1:]])
+
+    monkeypatch.setattr(TransformersSystem, "run", spoilt)
+
+    found = specreg("bench", "pico-target", "pico-target", *SHORT, "--modes", "generate", "--dtype", dtype)
+
+    assert found.code == code
+    assert ("generate differ from plain decoding" in found.err) is (code == 1)
+
+
+def test_a_terminal_sees_what_it_takes_and_how_far_it_is(specreg: Run) -> None:
+    """
+    One line of memory, for the prompt and its text, then bars while graphs are recorded and while it is measured.
+    """
+    with terminal() as shown:
+        found = specreg(
+            "bench", "pico-little", "pico-little", *SHORT, "--modes", "plain:captured", "--engine", "captured"
+        )
+
+    assert found.code == 0
+    first, rest = shown().split("\n", 1)
+    assert re.match(r"pico-little: .* of caches for \d\d positions, .* free on cpu\r$", first)
+    assert rest.index("recording") < rest.index("measuring")
+    assert "100%" in rest

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
+import re
 import sys
 from collections.abc import Callable
 
 import pytest
+import torch
 
+from tests.cli.terminal import terminal
 from tests.conftest import Outcome
 
 Run = Callable[..., Outcome]
@@ -47,34 +48,40 @@ def test_a_prompt_longer_than_max_length_is_refused(specreg: Run) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_a_terminal_is_told_of_memory_and_of_graphs() -> None:
+def test_a_terminal_is_told_of_memory_and_of_graphs(specreg: Run) -> None:
     """
     One line before loading, and a bar while graphs are recorded; stdout stays the document.
     """
-    import pty
+    with terminal() as shown:
+        found = specreg(*ALONE, "--max-new-tokens", "4", "--engine", "captured", "--device", "cpu", "--json")
 
-    command = (*ALONE, "--max-new-tokens", "4", "--engine", "captured", "--device", "cpu", "--json")
-    master, slave = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "registry", *command], stdout=subprocess.PIPE, stderr=slave
-    ) as process:
-        os.close(slave)
-        told = b""
-        while piece := _read(master):
-            told += piece
-        out, _ = process.communicate(timeout=120)
-    os.close(master)
-
-    assert json.loads(out)["new_tokens"] == 4
-    first, rest = told.decode().split("\n", 1)
+    assert json.loads(found.out)["new_tokens"] == 4
+    first, rest = shown().split("\n", 1)
     assert first.startswith("pico-little: 5.1 MB of weights in float32, ")
     assert " of caches for 10 positions, " in first
     assert first.rstrip().endswith("free on cpu")
     assert "recording 1 graph" in rest
 
 
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 4096)
-    except OSError:  # Linux says so when the other end is closed
-        return b""
+@pytest.mark.parametrize("command", ["decode", "bench", "tune", "measure", "doctor"])
+def test_only_options_of_the_command_are_recommended(
+    specreg: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """
+    Where memory does not suffice; commands differ in how they say where a chain lies and how long texts are.
+    """
+    monkeypatch.setattr(
+        "heads.placement.free_bytes", lambda _: 50_000_000
+    )  # some 250 positions of these models
+    monkeypatch.setattr("heads.placement.devices", lambda: [torch.device("cpu"), torch.device("mps")])
+    prompt = ("--prompt", "a") if command == "decode" else ()
+
+    found = specreg(
+        command, "pico-draft", "pico-target", *prompt, "--max-new-tokens", "900", "--dtype", "float32"
+    )
+
+    assert found.code == 2
+    recommended = re.findall(r"--[a-z-]+", found.err.partition("It fits with ")[2])
+    known = specreg(command, "--help").out
+    assert recommended
+    assert [option for option in recommended if option not in known] == []

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, TextStreamer
 
 from heads import Cascade, Generation
+from heads.engines.eager import EagerLevel
+from heads.settings import LEAST_TEMPERATURE
 from registry.errors import GenerationError, IncompatibleError
 from tests.heads.models import VOCAB, chain, noisy, random_head, tiny
 
@@ -119,6 +122,19 @@ def test_models_put_in_training_mode_later_are_refused(pair: Cascade) -> None:
         pair.models[0].eval()
 
 
+def test_a_part_of_a_model_in_training_mode_is_refused(pair: Cascade) -> None:
+    """
+    Dropout in its layers would be as random as dropout in all of it; the part is named.
+    """
+    layer = pair.models[1].get_submodule("model.layers.1")
+    layer.train()
+    try:
+        with pytest.raises(IncompatibleError, match=r"train, in its model\.layers\.1"):
+            pair.generate(PROMPT)
+    finally:
+        layer.eval()
+
+
 # what is refused
 
 
@@ -131,6 +147,7 @@ def test_models_put_in_training_mode_later_are_refused(pair: Cascade) -> None:
         {"temperature": -0.1},
         {"temperature": float("nan")},
         {"temperature": "hot"},
+        {"temperature": 1e-300},
         {"top_k": -1},
         {"top_p": 0.0},
         {"top_p": 1.1},
@@ -147,6 +164,7 @@ def test_models_put_in_training_mode_later_are_refused(pair: Cascade) -> None:
         {"stop": "x"},
         {"eos_token_id": -1},
         {"eos_token_id": "</s>"},
+        {"eos_token_id": [np.int64(3), True]},
     ],
     ids=str,
 )
@@ -219,6 +237,20 @@ def test_logits_that_are_no_numbers_are_refused() -> None:
         assert "NaN" in str(refusal(Cascade([model]), temperature=temperature))
 
 
+@pytest.mark.parametrize("engine", ["waiting", "ahead"])
+def test_the_least_temperature_draws_the_most_probable_token(pair: Cascade, engine: str) -> None:
+    """
+    What is not refused can be divided by.
+    """
+    pair.ahead = engine == "ahead"
+    try:
+        found = pair.generate(PROMPT, max_new_tokens=6, temperature=LEAST_TEMPERATURE).token_ids
+    finally:
+        pair.ahead = False
+
+    assert found == pair.generate(PROMPT, max_new_tokens=6).token_ids
+
+
 # what comes back
 
 
@@ -278,7 +310,7 @@ def test_end_tokens_come_from_the_target() -> None:
     cascade.models[-1].generation_config.eos_token_id = [end]
 
     default = cascade.generate(PROMPT, max_new_tokens=8)
-    named = cascade.generate(PROMPT, max_new_tokens=8, eos_token_id=longest[0])
+    named = cascade.generate(PROMPT, max_new_tokens=8, eos_token_id=np.int64(longest[0]))
     none = cascade.generate(PROMPT, max_new_tokens=8, eos_token_id=[])
 
     assert (default.token_ids, default.finish_reason) == (longest[: first + 1], "eos")
@@ -368,6 +400,28 @@ def test_a_streamer_gets_what_plain_generate_gives_it(pair: Cascade) -> None:
     assert ours.ends == theirs.ends == 1
 
 
+class Keeper(Recorder):
+    """Writes to what it is given, and computes with it."""
+
+    def put(self, value: Tensor) -> None:
+        super().put(value.mul_(2) + torch.zeros_like(value))
+        assert not torch.is_inference_mode_enabled()
+        assert not torch.is_grad_enabled()
+
+
+def test_what_a_streamer_gets_is_its_own(pair: Cascade) -> None:
+    """
+    Plain tensors, outside of inference mode, as plain generate gives: they may be changed, then and later.
+    """
+    streamer = Keeper()
+
+    found = pair.generate(PROMPT, max_new_tokens=3, streamer=streamer).token_ids
+
+    told = torch.cat([value.reshape(-1) for value in streamer.puts]).floor_divide_(2)
+    assert told.tolist() == [*PROMPT, *found]
+    assert not any(value.is_inference() for value in streamer.puts)
+
+
 def test_a_text_streamer_prints_the_text(talking: Cascade, capsys: pytest.CaptureFixture[str]) -> None:
     """
     Transformers' own streamer, prompt skipped, prints what the result holds.
@@ -395,6 +449,39 @@ def test_a_streamer_that_fails_breaks_nothing(
     assert pair.generate(PROMPT, max_new_tokens=7).token_ids == expected
 
 
+def test_who_has_read_the_end_may_ask_for_the_next_text(pair: Cascade) -> None:
+    """
+    As a reader in another thread does at once: a streamer's end is the end, and the cascade is free.
+    """
+    texts = []
+
+    class Asking(Recorder):
+        def end(self) -> None:
+            super().end()
+            texts.append(pair.generate(PROMPT, max_new_tokens=7).token_ids)
+
+    texts.append(pair.generate(PROMPT, max_new_tokens=7, streamer=Asking()).token_ids)
+
+    assert texts[0] == texts[1]
+
+
+def test_a_refused_text_ends_its_streamer(pair: Cascade) -> None:
+    """
+    Who reads it in another thread is not left waiting for a text that never comes.
+    """
+    refused = Recorder()
+
+    class Asking(Recorder):
+        def put(self, value: Tensor) -> None:
+            super().put(value)
+            with pytest.raises(GenerationError, match="one text at a time"):
+                pair.generate(PROMPT, max_new_tokens=7, streamer=refused)
+
+    pair.generate(PROMPT, max_new_tokens=1, streamer=Asking())
+
+    assert (refused.puts, refused.ends) == ([], 2)  # refused at the prompt, and at the token
+
+
 def test_an_interrupted_model_breaks_nothing(pair: Cascade) -> None:
     """
     Interrupted in a forward: the streamer is told the end, and the next text is what it would have been.
@@ -416,6 +503,48 @@ def test_an_interrupted_model_breaks_nothing(pair: Cascade) -> None:
 
     assert recorder.ends == 1
     assert pair.generate(PROMPT, max_new_tokens=7).token_ids == expected
+
+
+def test_a_second_interruption_leaves_the_cascade_free(
+    pair: Cascade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    It comes while caches are let go of; the next text is what it would have been.
+    """
+    expected = pair.generate(PROMPT, max_new_tokens=7).token_ids
+
+    def interrupt(_level: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EagerLevel, "end", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            pair.generate(PROMPT, max_new_tokens=7, streamer=Recorder(3))
+
+    assert pair.generate(PROMPT, max_new_tokens=7).token_ids == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"temperature": 1.0},
+        {"temperature": 1.0, "shared_noise": True},
+        {"repetition_penalty": 5.0},
+    ],
+    ids=str,
+)
+def test_a_default_device_changes_nothing(pair: Cascade, options: dict[str, Any]) -> None:
+    """
+    The host's own numbers stay on the host, wherever torch is told to make others.
+    """
+    expected, streamer = pair.generate(PROMPT, max_new_tokens=7, **options).token_ids, Recorder()
+
+    with torch.device("meta"):  # as 'cuda', where there is none: no number of it can be read
+        found = pair.generate(PROMPT, max_new_tokens=7, streamer=streamer, **options).token_ids
+
+    assert found == expected
+    assert [int(value) for value in streamer.puts[1:]] == expected
 
 
 class Reentrant(Recorder):

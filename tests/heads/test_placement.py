@@ -17,8 +17,8 @@ from heads.engines.packing import packs
 from heads.memory import Memory, readable
 from heads.models import load_registered_model
 from heads.placement import require_room
-from heads.runtime import warm_up
-from registry.errors import IncompatibleError, SpecregError, UsageError
+from heads.runtime import load_cascade, warm_up
+from registry.errors import CheckpointError, IncompatibleError, SpecregError, UsageError
 from registry.pipeline import Pipeline
 from tests.heads.models import tiny
 from tests.pipeline.models import WEIGHTS, folder_model, lock, set_config
@@ -62,6 +62,25 @@ def test_what_does_not_fit_is_refused_before_its_weights_are_read(tmp_path: Path
     memory = pipeline.memory(device="cpu", max_length=longest)
     assert memory.free_bytes is not None
     assert memory.needed_bytes == pytest.approx(memory.free_bytes, rel=0.2)  # others take and give meanwhile
+
+
+def test_what_is_needed_is_told_before_weights_are_read(tmp_path: Path) -> None:
+    """
+    Damaged weights are found out after that line was shown, and not before.
+    """
+    folder, catalog = folder_model(tmp_path)
+    lock(catalog)
+    content = bytearray((folder / WEIGHTS).read_bytes())
+    content[-1] ^= 1
+    (folder / WEIGHTS).write_bytes(content)
+    told: list[Memory | None] = []
+
+    with pytest.raises(CheckpointError, match=re.escape(WEIGHTS)):
+        load_cascade(
+            registry.resolve_pipeline("mine", "mine", catalog=catalog), device="cpu", told=told.append
+        )
+
+    assert [memory is not None for memory in told] == [True]
 
 
 def test_the_longest_text_that_fits_is_the_last_that_does(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_another_dtype_is_decoded_in() -> None:
     cascade = Cascade([model], engine="captured")
     cascade.generate(PROMPT, max_new_tokens=4)
 
-    model.to(torch.float64)
+    nn.Module.to(model, torch.float64)
 
     found = cascade.generate(PROMPT, max_new_tokens=NEW)
     assert found.token_ids == Cascade([model], engine="eager").generate(PROMPT, max_new_tokens=NEW).token_ids
