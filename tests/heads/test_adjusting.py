@@ -14,7 +14,7 @@ from heads import Cascade
 from heads.adjusting import RepetitionPenalty, SharedNoise
 from heads.sampling import Greedy, warp
 from registry.errors import GenerationError
-from tests.heads.models import VOCAB, chain, random_head
+from tests.heads.models import chain, random_head
 
 PROMPT = [3, 1, 4, 1, 5]
 
@@ -38,6 +38,19 @@ def test_each_row_is_penalised_by_the_tokens_before_it(tokens: list[int], rows: 
     for row in range(rows):
         said = torch.tensor([tokens[: first + row]])
         assert torch.allclose(ours[row], theirs(said, logits[row : row + 1].clone())[0])
+
+
+def test_a_default_device_hides_no_token_that_was_said() -> None:
+    """
+    Which tokens were said is noted on the host, wherever torch is told to make tensors.
+    """
+    logits = torch.randn(2, 11, generator=torch.Generator().manual_seed(0))
+    expected = RepetitionPenalty(2.0)(logits, [1, 2, 3], 2)
+
+    with torch.device("meta"):
+        found = RepetitionPenalty(2.0)(logits, [1, 2, 3], 2)
+
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -120,17 +133,3 @@ def test_an_option_out_of_range_is_named(options: dict[str, Any], named: str) ->
     """
     with pytest.raises(GenerationError, match=named):
         Cascade(chain(count=1)).generate(PROMPT, **options)
-
-
-def test_a_heuristic_edge_lengthens_and_shortens() -> None:
-    """
-    Drafting for itself a model is always accepted: it proposes 5, 7, 9 tokens a round, up to the bound.
-    """
-    model = chain(count=1)[0]
-    cascade = Cascade([model, model])
-
-    out = cascade.generate(PROMPT, max_new_tokens=5 + 7 + 9 + 9 + 4, schedule="heuristic", max_draft=9)
-
-    assert out.levels[0].proposed == out.levels[0].accepted == 5 + 7 + 9 + 9
-    assert out.levels[1].forwards == 4
-    assert max(out.token_ids) < VOCAB

@@ -57,6 +57,7 @@ class Witness:
 Kind = Callable[..., EagerLevel | CapturedLevel]
 STEPS = partial(CapturedLevel, recorded=False)  # that a recording says what its step says is shown elsewhere
 ENGINES = pytest.mark.parametrize("kind", [EagerLevel, STEPS], ids=["eager", "captured"])
+FUSED = partial(CapturedLevel, fused=True, query_lengths=(4,))  # of one length: each is recorded by itself
 
 
 def witnesses(family: str, count: int = 3, kind: Kind = EagerLevel) -> list[Witness]:
@@ -92,13 +93,28 @@ def text_of(
     return tokens
 
 
-@ENGINES
-@pytest.mark.parametrize("family", ["llama", "gpt_neox", "gemma2", "gemma3", "mistral", "gpt2"])
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        *(
+            pytest.param(family, kind, id=f"{family}-{name}")
+            for family in ("llama", "gpt_neox", "gemma2", "gemma3", "mistral", "gpt2")
+            for name, kind in (("eager", EagerLevel), ("captured", STEPS))
+        ),
+        *(pytest.param(family, FUSED, id=f"{family}-fused") for family in ("llama", "gemma3", "gpt2")),
+    ],
+)
+@pytest.mark.usefixtures("uncompiled")
 def test_cached_rows_are_the_rows_read_anew(family: str, kind: Kind) -> None:
     """
     At every level and forward of a sampled text that outgrows the sliding windows of 5.
     """
-    assert len(text_of(witnesses(family, kind=kind), 16, temperature=1.0)) == 16
+    count = 2 if kind is FUSED else 3  # each level records graphs of its own
+    levels = witnesses(family, count, kind)
+
+    assert len(text_of(levels, 16, temperature=1.0)) == 16
+    if kind is FUSED:
+        assert {level.level.engine for level in levels} == {"fused"}
 
 
 @ENGINES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 
 from heads import Cascade
 from heads.engines.captured import CAPACITY_STEP, CapturedLevel
+from heads.engines.choice import ONE_FOR_ALL
 from heads.engines.eager import EagerLevel
 from heads.engines.recorded_head import RecordedHead
 from heads.engines.slots import slot_bytes
@@ -46,7 +48,7 @@ class Peeking(torch.nn.Module):
 def peeking(how: str) -> PreTrainedModel:
     model = tiny()
     layer: Any = model.get_submodule("model.layers.0")
-    layer.mlp = Peeking(layer.mlp, how)
+    layer.mlp = Peeking(layer.mlp, how).eval()
     return model
 
 
@@ -282,16 +284,35 @@ def test_a_warm_cascade_records_nothing_more() -> None:
     assert recorded() == len(told)
 
 
-def test_in_bfloat16_a_cascade_says_what_its_target_says() -> None:
+@pytest.fixture
+def lengths(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int]]:
+    """Level -> how long, padding included, the queries are that it is fed."""
+    found: dict[str, list[int]] = {}
+    packed = CapturedLevel._packed
+
+    def listening(level: CapturedLevel, token_ids: Sequence[int] | Tensor, length: int) -> Tensor:
+        found.setdefault(level.name, []).append(length)
+        return packed(level, token_ids, length)
+
+    monkeypatch.setattr(CapturedLevel, "_packed", listening)
+    return found
+
+
+def test_in_bfloat16_a_target_is_always_asked_at_one_length(lengths: dict[str, list[int]]) -> None:
     """
-    The target's queries are padded to one length: of these texts one differs where they keep their own lengths.
+    Decoding alone, and verifying one token or eight: by the same kernels, so that its rows, and with them the text,
+    hang on the text before and on nothing else. A draft keeps to its own lengths.
     """
     models = [model.bfloat16() for model in chain("qwen3", 2, noise=0.1)]
-    generator = torch.Generator().manual_seed(0)
-    prompts = [torch.randint(61, (9,), generator=generator) for _ in range(6)]
-    padded = Cascade(models, engine="captured")
-    plain = padded.part([1])
+    cascade = Cascade(models, names=["draft", "target"], engine="captured")
+    prompt = TEXT * 4  # longer than any length; all of it but the last token is read at once
+    texts = []
 
-    for prompt in prompts:
-        text = padded.generate(prompt, max_new_tokens=30, max_draft=6).token_ids
-        assert text == plain.generate(prompt, max_new_tokens=30).token_ids
+    for one, longest in ((cascade.part([1]), 1), *((cascade, longest) for longest in (1, 2, 5, 8))):
+        lengths.clear()
+        texts.append(one.generate(prompt, max_new_tokens=18, max_draft=longest).token_ids)
+        first, *others = lengths["target"]
+        assert (first, set(others)) == (len(prompt) - 1, {ONE_FOR_ALL[0]})
+
+    assert texts == [texts[0]] * 5
+    assert min(lengths["draft"]) == 1

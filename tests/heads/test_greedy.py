@@ -31,7 +31,7 @@ def plain(model: PreTrainedModel, new_tokens: int = NEW) -> list[int]:
     ("family", "engine"),
     [
         *[(family, "eager") for family in FAMILIES],
-        *[(family, "captured") for family in FAMILIES if family not in {"cohere", "granite"}],
+        *[(family, "captured") for family in FAMILIES],
         *[(family, "fused") for family in FUSED],
     ],
 )

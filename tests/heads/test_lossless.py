@@ -116,6 +116,19 @@ class Ahead(Rounds):
         super().__init__(**given, ahead=True)
 
 
+@pytest.mark.parametrize("kind", [Rounds, Ahead], ids=["waiting", "ahead"])
+def test_law_is_the_targets_where_the_last_edge_alone_is_advised(kind: type[Rounds]) -> None:
+    """
+    As by the schedule 'top-head': below it drafts go by length, and the law is left alone.
+    """
+    levels = table_levels(3, vocab_size=2, seed=5)
+    edges = [edges_of(3, "fixed", max_draft=3)[0], edges_of(3, "heads", max_draft=3)[1]]
+
+    found = cascade_law(levels, edges, budget=3, kind=kind)
+
+    assert distance(found, target_law(levels[-1], budget=3)) < 1e-12
+
+
 @pytest.mark.parametrize("advice", ADVICE)
 @pytest.mark.parametrize("end_tokens", [frozenset[int](), frozenset({1})], ids=["endless", "end"])
 @pytest.mark.parametrize(("count", "budget"), [(2, 4), (3, 3), (4, 3)])

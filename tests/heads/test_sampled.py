@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from heads import Cascade
 from heads.engines.choice import Engine
 from heads.sampling import NO_TOKEN, Seeded, warp, winner
+from heads.settings import SCHEDULES
 from tests.heads.models import noisy, random_head, tiny
 
 ALPHA = 1e-6
@@ -55,22 +56,21 @@ def p_value(counts: Counter[tuple[int, ...]], law: dict[tuple[int, ...], float])
 
 
 @pytest.mark.parametrize(
-    ("count", "temperature", "top_k", "engine", "ahead"),
+    ("count", "temperature", "top_k", "engine", "ahead", "schedule", "seeds"),
     [
-        (2, 1.0, 0, "eager", False),
-        (3, 0.8, 3, "eager", False),
-        (3, 1.0, 0, "captured", False),
-        (3, 1.0, 3, "captured", True),
-        (2, 0.8, 0, "fused", True),
+        pytest.param(2, 1.0, 0, "eager", False, "heads", 1000, id="two"),
+        *(pytest.param(3, 0.8, 3, "eager", False, one, 200, id=f"three-top_k-{one}") for one in SCHEDULES),
+        pytest.param(3, 1.0, 0, "captured", False, "heads", 1000, id="three-captured"),
+        pytest.param(3, 1.0, 3, "captured", True, "heads", 1000, id="three-ahead"),
+        pytest.param(2, 0.8, 0, "fused", True, "heads", 1000, id="two-fused-ahead"),
     ],
-    ids=["two", "three-top_k", "three-captured", "three-ahead", "two-fused-ahead"],
 )
 @pytest.mark.usefixtures("uncompiled")
 def test_sampled_texts_follow_the_target(
-    count: int, temperature: float, top_k: int, engine: Engine, ahead: bool
+    count: int, temperature: float, top_k: int, engine: Engine, ahead: bool, schedule: str, seeds: int
 ) -> None:
     """
-    Over 1000 seeds, whole texts come as often as the target alone would give them.
+    Over many seeds, whole texts come as often as the target alone would give them; on every schedule.
     """
     models = [tiny(vocab_size=4, num_hidden_layers=1, initializer_range=0.3)]
     for seed in range(1, count):
@@ -88,9 +88,10 @@ def test_sampled_texts_follow_the_target(
                 seed=seed,
                 eos_token_id=[3],
                 max_draft=3,
+                schedule=schedule,
             ).token_ids
         )
-        for seed in range(1000)
+        for seed in range(seeds)
     )
 
     law = exact_law(models[-1], 3, temperature=temperature, top_k=top_k, end=3)
