@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
-from typing import Any, Final
 
 import torch
 from torch import nn
@@ -44,17 +43,6 @@ from heads.settings import (
 from heads.stopping import Ending
 from heads.streaming import Stream, Streamer
 from registry.errors import GenerationError, IncompatibleError
-
-DEFAULTS: Final[dict[str, Any]] = {
-    "max_new_tokens": 64,
-    "temperature": 0.0,
-    "top_k": 0,
-    "top_p": 1.0,
-    "min_p": 0.0,
-    "repetition_penalty": 1.0,
-    "stop": None,
-    "eos_token_id": None,
-}
 
 
 class Cascade:
@@ -263,8 +251,8 @@ class Cascade:
             if generation_config is None
             else options_of(generation_config, prompt_tokens=len(ids), given=given)
         )
-        asked = DEFAULTS | configured | given
-        eos_token_id = asked.pop("eos_token_id")
+        asked = configured | given
+        eos_token_id = asked.pop("eos_token_id", None)
         settings = read_settings(
             edges=len(self.heads),
             seed=seed,

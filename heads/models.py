@@ -162,6 +162,7 @@ def _from_bytes(place: Place, entry: LockEntry, subject: str, options: Mapping[s
     )
     if GENERATION_CONFIG in files:
         loaded.generation_config = GenerationConfig.from_dict(json.loads(files[GENERATION_CONFIG]))
+    loaded.name_or_path = loaded.config.name_or_path = str(folder)
     return loaded
 
 

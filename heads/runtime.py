@@ -24,10 +24,9 @@ from heads.models import load_registered_model, load_registered_tokenizer, requi
 from heads.placement import REMEDIES, Placement, Remedies, chain_memory, require_room, spread_placement
 from heads.prompt import Prompt, prompt_ids
 from heads.settings import MAX_DRAFT
-from registry.errors import CheckpointError, GenerationError, NotInstalledError, UsageError
+from registry.errors import CheckpointError, GenerationError, UsageError
 from registry.files.filenames import CALIBRATION, CONFIG, WEIGHTS
 from registry.records import Head
-from registry.suggested import bringing
 from registry.verify import read_verified
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def load_cascade(
     placement = placement_named(device, device_map)
     kind = dtype_named(dtype, placement.first)
     shelf = pipeline.shelf
-    _require_all(pipeline)
+    pipeline.require_installed()
     require_loadable(shelf, pipeline.chain.models)
     memory: Memory | None = None
     with suppress(CheckpointError):  # files that do not tell: loading says of each what is wrong with it
@@ -113,7 +112,7 @@ def memory_of(
     """
     _require_positions(max_length)
     placement = placement_named(device, device_map)
-    _require_all(pipeline)
+    pipeline.require_installed()
     return chain_memory(
         pipeline,
         placement,
@@ -131,7 +130,7 @@ def load_tokenizer(pipeline: Pipeline) -> PreTrainedTokenizerBase:
         NotInstalledError: A model or head is not, all of them named.
         CheckpointError: No record, or a file that is not what its record says.
     """
-    _require_all(pipeline)
+    pipeline.require_installed()
     require_loadable(pipeline.shelf, pipeline.chain.models)
     return load_registered_tokenizer(pipeline.shelf, pipeline.chain.models[-1])
 
@@ -258,20 +257,6 @@ def _require_positions(max_length: object) -> None:
         raise GenerationError(option="max_length", expected="1 position or more, or None", found=max_length)
 
 
-def _require_all(pipeline: Pipeline) -> None:
-    """Say at once everything that is missing."""
-    shelf = pipeline.shelf
-    places = {model.alias: shelf.model_place(model) for model in pipeline.chain.models}
-    places |= {head.name: shelf.head_place(head) for head in pipeline.chain.heads}
-    missing = {name: place for name, place in places.items() if place.folder is None}
-    if missing:
-        raise NotInstalledError(
-            subject=tuple(missing),
-            where=", ".join(dict.fromkeys(place.looked_in for place in missing.values())),
-            next_step=bringing(pipeline.models, missing, catalogs=shelf.given),
-        )
-
-
 @contextmanager
 def no_bars() -> Iterator[None]:
     """Without transformers' progress bars, which would stand between the lines of a command."""
@@ -292,7 +277,9 @@ def device_named(name: str | torch.device | None) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (
+            str(error).partition(". ")[0].splitlines()[0]
+        )  # some of torch's go on about what else there is
         raise UsageError(
             f"No device {str(name)!r} here: {reason}. Expected 'cpu', or 'cuda' where torch finds a GPU."
         ) from error

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from registry.errors import GenerationError
+from registry.planning.lengths import FIXED, DraftLengths
 
 MAX_SEED: Final = 2**63 - 1
+LEAST_TEMPERATURE: Final = 2.0**-126  # float32's smallest normal number: a smaller one may count as 0
 
 SCHEDULES: Final = ("heads", "fixed", "heuristic", "top-head", "confidence")
-MIN_DRAFT: Final = 1  # where nobody says
+MAX_NEW_TOKENS: Final = 64  # where nobody says, as all that follows
+MIN_DRAFT: Final = 1
 MAX_DRAFT: Final = 8
 THRESHOLD: Final = 0.5
-FIXED: Final = 1.0  # the threshold at which no head is asked
+LENGTHS: Final = ("schedule", "min_draft", "max_draft", "threshold")  # options that say how long to draft
 
 PerEdgeInt = int | Sequence[int]
 PerEdgeFloat = float | Sequence[float]
@@ -49,21 +52,21 @@ class Settings:
 def read_settings(
     *,
     edges: int,
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    min_p: float,
-    repetition_penalty: float,
-    seed: int,
-    shared_noise: bool,
-    schedule: str,
-    min_draft: PerEdgeInt,
-    max_draft: PerEdgeInt,
-    threshold: PerEdgeFloat,
-    stop: str | Sequence[str] | None,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+    seed: int = 0,
+    shared_noise: bool = False,
+    schedule: str = "heads",
+    min_draft: PerEdgeInt = MIN_DRAFT,
+    max_draft: PerEdgeInt = MAX_DRAFT,
+    threshold: PerEdgeFloat = THRESHOLD,
+    stop: str | Sequence[str] | None = None,
 ) -> Settings:
-    """Check the options of a cascade with that many edges.
+    """Check the options of a cascade with that many edges; what is left out is `generate`'s default.
 
     Raises:
         GenerationError: an option is out of range; its fields name it.
@@ -79,7 +82,7 @@ def read_settings(
     for limit in limits:
         _require(0 <= limit <= 1, "threshold", "between 0 and 1", limit)
     _require(schedule in SCHEDULES, "schedule", "one of " + ", ".join(SCHEDULES), schedule)
-    if schedule == "fixed":
+    if schedule in {"fixed", "heuristic"}:
         limits = (FIXED,) * edges
     elif schedule == "top-head":
         limits = (FIXED,) * (edges - 1) + limits[-1:]
@@ -101,6 +104,13 @@ def read_settings(
     )
     _require(settings.max_new_tokens >= 1, "max_new_tokens", "at least 1", max_new_tokens)
     _require(settings.temperature >= 0, "temperature", "0 (greedy) or more", temperature)
+    _require(
+        settings.temperature == 0 or settings.temperature >= LEAST_TEMPERATURE,
+        "temperature",
+        f"0 (greedy) or at least {LEAST_TEMPERATURE:.3g}, the smallest that float32 can divide by",
+        temperature,
+        next_step="Give 0: at such a temperature, too, the most probable token is drawn.",
+    )
     _require(settings.top_k >= 0, "top_k", "0 (all tokens) or more", top_k)
     _require(0 < settings.top_p <= 1, "top_p", "more than 0 and at most 1", top_p)
     _require(0 <= settings.min_p <= 1, "min_p", "between 0 (all tokens) and 1", min_p)
@@ -109,6 +119,12 @@ def read_settings(
     )
     _require(0 <= settings.seed <= MAX_SEED, "seed", "between 0 and 2**63 - 1", seed)
     return settings
+
+
+def lengths_of(options: Mapping[str, Any], *, edges: int) -> DraftLengths:
+    """What options of `generate` say of how long to draft, one value per edge. Raises GenerationError."""
+    read = read_settings(edges=edges, **{name: options[name] for name in LENGTHS if name in options})
+    return DraftLengths(min_draft=read.min_draft, max_draft=read.max_draft, threshold=read.threshold)
 
 
 def per_edge(option: str, value: object, edges: int, kind: type[_Number]) -> tuple[_Number, ...]:
@@ -143,6 +159,6 @@ def _stops(stop: object) -> tuple[str, ...]:
     return tuple(given)
 
 
-def _require(holds: bool, option: str, expected: str, found: object) -> None:
+def _require(holds: bool, option: str, expected: str, found: object, *, next_step: str = "") -> None:
     if not holds:
-        raise GenerationError(option=option, expected=expected, found=found)
+        raise GenerationError(option=option, expected=expected, found=found, next_step=next_step)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.chains import Chain, lone, resolve
+from registry.errors import NotInstalledError
 from registry.names import find_model
 from registry.records import Finding
 from registry.shelf import Shelf
+from registry.suggested import bringing
 
 if TYPE_CHECKING:
     import torch
@@ -115,6 +117,19 @@ class Pipeline:
     def draft_target_acc_head_path(self) -> Path | None:
         """Folder of the last head, as the published card names it."""
         return self.heads[-1].path if self.heads else None
+
+    def require_installed(self) -> None:
+        """Raise NotInstalledError for all models and heads that are not on this machine, at once."""
+        shelf = self.shelf
+        places = {model.alias: shelf.model_place(model) for model in self.chain.models}
+        places |= {head.name: shelf.head_place(head) for head in self.chain.heads}
+        missing = {name: place for name, place in places.items() if place.folder is None}
+        if missing:
+            raise NotInstalledError(
+                subject=tuple(missing),
+                where=", ".join(dict.fromkeys(place.looked_in for place in missing.values())),
+                next_step=bringing(self.models, missing, catalogs=shelf.given),
+            )
 
     def download(
         self, *, models: bool = False, dry_run: bool = False, timeout_s: float = 60.0

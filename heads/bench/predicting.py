@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from heads.bench.systems import CascadeSystem, Sampling, System
 from heads.measuring.setting import setup_of
-from heads.settings import MAX_DRAFT, MIN_DRAFT, THRESHOLD, read_settings
+from heads.settings import lengths_of
 from registry.planning.estimate import Estimator
 from registry.planning.known import known_of
 from registry.planning.law import Law
-from registry.planning.lengths import DraftLengths
 from registry.planning.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -59,28 +58,3 @@ def predictions(
             new_tokens=sampling.max_new_tokens,
         )
     return found
-
-
-def lengths_of(settings: Mapping[str, Any], *, edges: int) -> DraftLengths:
-    """Options of `generate` that say how long to draft, as it reads them."""
-    asked: dict[str, Any] = {
-        "schedule": "heads",
-        "min_draft": MIN_DRAFT,
-        "max_draft": MAX_DRAFT,
-        "threshold": THRESHOLD,
-    }
-    asked |= {name: value for name, value in settings.items() if name in asked}
-    read = read_settings(
-        edges=edges,
-        max_new_tokens=1,
-        temperature=0.0,
-        top_k=0,
-        top_p=1.0,
-        min_p=0.0,
-        repetition_penalty=1.0,
-        seed=0,
-        shared_noise=False,
-        stop=None,
-        **asked,
-    )
-    return DraftLengths(min_draft=read.min_draft, max_draft=read.max_draft, threshold=read.threshold)

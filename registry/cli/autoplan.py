@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,13 +51,21 @@ class AutoPlan:
 
 
 def auto_plan(
-    source: str, target: str | None, law: Law | None, options: dict[str, Any], *, device: str
+    source: str,
+    target: str | None,
+    law: Law | None,
+    options: dict[str, Any],
+    *,
+    device_type: Callable[[], str],
 ) -> AutoPlan:
     """The best chain whose files are here, for the device, 'cpu' or 'cuda', and the dtype that it will run in.
+
+    The device is asked for once names and options are in order, since torch takes seconds to tell it.
 
     The engine is that of the setup that was measured, where no option says another. The dtype is never the plan's: the
     text hangs on it. A line on stderr says where nothing was measured, and which command would.
     """
+    from registry.names import find_model
     from registry.shelf import Shelf
 
     if options["length"] or options["via"]:
@@ -65,11 +74,15 @@ def auto_plan(
         raise click.UsageError(
             "--auto plans for temperature, top-k, top-p and min-p in range; one of them is not."
         )
-    usual = "float32" if device == "cpu" else None
+    shelf = Shelf.open(options["catalog"])
     names = (source,) if target is None else (source, target)
+    for name in names:
+        find_model(shelf.catalog, name)
+    device = device_type()
+    usual = "float32" if device == "cpu" else None
     setup = {"device": device, "dtype": options["dtype"] or usual}
     asked = options | setup | {"installed": True, "given": options}
-    found = planned(Shelf.open(options["catalog"]), names, law, asked)
+    found = planned(shelf, names, law, asked)
     best = found.best_here or found.best
     _warn(found, best)
     return AutoPlan(chosen=best, setup=found.setup, loading=_engine(found, device, options))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -18,13 +18,10 @@ from registry.cli.options import as_json, pipeline_of, with_catalog, with_loadin
 from registry.cli.printing import print_json
 from registry.cli.recalling import recalled_measurements
 from registry.errors import GenerationError
-from registry.planning.lengths import FIXED, DraftLengths
 
 if TYPE_CHECKING:
     from registry.pipeline import Pipeline
     from registry.planning.law import Law
-
-DEFAULT_MAX_DRAFT: Final = 8  # that of `generate`
 
 
 @click.command(epilog='Example: specreg decode pico-little pico-target --prompt "def main():"')
@@ -89,10 +86,9 @@ def decode(source: str, target: str | None, as_json: bool, auto: bool, **options
     planned: AutoPlan | None = None
     origin: Origin = "option" if _says_lengths(options) else "default"
     if auto:
-        from heads.runtime import device_named
-
-        device = device_named(options["device"]).type
-        planned = auto_plan(source, target, _law(options), options, device=device)
+        planned = auto_plan(
+            source, target, _law(options), options, device_type=partial(_type_of, options["device"])
+        )
         pipeline = planned.pipeline
         options |= planned.loading
         if origin == "default":
@@ -101,11 +97,15 @@ def decode(source: str, target: str | None, as_json: bool, auto: bool, **options
         raise click.UsageError("SOURCE and TARGET are needed; `--auto TARGET` finds the source by itself.")
     else:
         pipeline = pipeline_of(source, target, options)
+    pipeline.require_installed()
 
     from heads.measuring.setting import setup_of
     from heads.placement import Remedies
     from heads.runtime import load_cascade, load_tokenizer, prompt_length, text_streamer, warm_up
+    from heads.settings import lengths_of, read_settings
 
+    edges = len(pipeline.heads)
+    read_settings(edges=edges, **settings)  # before anything is read or compiled
     tokenizer = load_tokenizer(pipeline)
     length = prompt_length(begun, tokenizer)
     new = settings["max_new_tokens"] = _new_tokens(options, length)
@@ -113,7 +113,7 @@ def decode(source: str, target: str | None, as_json: bool, auto: bool, **options
         pipeline,
         **{name: options[name] for name in ("device", "dtype", "engine", "device_map")},
         max_length=length + new,
-        max_draft=_most(settings),
+        max_draft=max(lengths_of(settings, edges=edges).max_draft, default=1),
         remedies=Remedies(shortest=length + 1),
         tokenizer=tokenizer,
         told=partial(say_memory, pipeline.models),
@@ -135,7 +135,7 @@ def decode(source: str, target: str | None, as_json: bool, auto: bool, **options
     drafted = Drafted.of(
         pipeline,
         cascade.heads,
-        _lengths(settings, len(pipeline.heads)),
+        lengths_of(settings, edges=edges),
         schedule=settings["schedule"],
         origin=origin,
         greedy=not settings["temperature"],
@@ -149,26 +149,10 @@ def decode(source: str, target: str | None, as_json: bool, auto: bool, **options
         click.echo(line, err=True)
 
 
-def _most(settings: dict[str, Any]) -> int:
-    """The longest draft there may be."""
-    drafts: int | list[int] = settings.get("max_draft", DEFAULT_MAX_DRAFT)
-    return drafts if isinstance(drafts, int) else max(drafts)
+def _type_of(device: str | None) -> str:
+    from heads.runtime import device_named
 
-
-def _lengths(settings: dict[str, Any], edges: int) -> DraftLengths:
-    """One value per edge, by `generate`'s own defaults where nobody says; fixed where the schedule fixes them."""
-    from heads.settings import MAX_DRAFT, MIN_DRAFT, THRESHOLD, per_edge
-
-    limits = per_edge("threshold", settings.get("threshold", THRESHOLD), edges, float)
-    if settings["schedule"] in {"fixed", "heuristic"}:
-        limits = (FIXED,) * edges
-    elif settings["schedule"] == "top-head":
-        limits = (FIXED,) * (edges - 1) + limits[-1:]
-    return DraftLengths(
-        min_draft=per_edge("min_draft", settings.get("min_draft", MIN_DRAFT), edges, int),
-        max_draft=per_edge("max_draft", settings.get("max_draft", MAX_DRAFT), edges, int),
-        threshold=limits,
-    )
+    return device_named(device).type
 
 
 def _says_lengths(options: dict[str, Any]) -> bool:

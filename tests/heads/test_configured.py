@@ -14,9 +14,9 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from heads import Cascade
 from heads.adjusting import RepetitionPenalty
-from heads.cascade import DEFAULTS
 from heads.configured import DONE, NEUTRAL, SILENT, options_of
 from heads.sampling import warp
+from heads.settings import read_settings
 from registry.errors import GenerationError
 from tests.heads.models import VOCAB, chain, tiny
 
@@ -248,8 +248,16 @@ def test_rows_are_those_of_the_processors_of_transformers(
     processors = model._get_logits_processor(whole, input_ids_seq_length=len(said), device="cpu")
     law = processors(torch.tensor([said]), logits[None].float()).softmax(-1)
 
-    asked = DEFAULTS | options_of(config, prompt_tokens=len(said))
-    adjusted = RepetitionPenalty(asked["repetition_penalty"])(logits[None], said, len(said))
-    found = warp(adjusted, **{name: asked[name] for name in ("temperature", "top_k", "top_p", "min_p")})
+    options = options_of(config, prompt_tokens=len(said))
+    options.pop("eos_token_id", None)
+    asked = read_settings(edges=0, **options)
+    adjusted = RepetitionPenalty(asked.repetition_penalty)(logits[None], said, len(said))
+    found = warp(
+        adjusted,
+        temperature=asked.temperature,
+        top_k=asked.top_k,
+        top_p=asked.top_p,
+        min_p=asked.min_p,
+    )
 
     assert torch.allclose(found, law, atol=2e-6)

@@ -350,3 +350,12 @@ def test_a_device_and_a_dtype_may_be_torchs_own() -> None:
     assert pipeline.load(**options).models[0].dtype == torch.bfloat16
     with pytest.raises(UsageError, match=r"dtype must be one of float32, bfloat16, float16, got torch\.int8"):
         pipeline.load(dtype=torch.int8)
+
+
+def test_models_that_were_loaded_say_where_from() -> None:
+    """
+    A cascade made of them anew calls them after their folders, and not all alike.
+    """
+    loaded = registry.resolve_pipeline("pico-little", "pico-target", length=2).load(device="cpu")
+
+    assert [Path(name).name for name in Cascade(loaded.models).names] == ["pico-little", "pico-target"]
