@@ -46,7 +46,7 @@ class Benchmark:
     modes: Which systems, by name; None is all. Plain decoding is always among them.
     repeats: How often each system sees each prompt.
     advised: Options of `generate` for the modes in which heads advise.
-    journal: A file that holds what was measured until the report is whole, or None.
+    journal: A file for what was measured, or None; to be removed once the report is kept.
     measurements: By which each system's speed is predicted; what they do not tell is not.
     bar: Opens a progress bar of so many steps, called so.
     said: Called with what the chain needs of memory before it is loaded; with None where that cannot be told.
@@ -102,15 +102,10 @@ class Benchmark:
         plan["provenance"] = {name: value for name, value in facts.items() if name != "measured_at"}
         plan["checkpoints"] = fingerprint(pipeline.shelf, pipeline.models, document["heads"])
         self._warmed_up(systems, max(map(len, ids)))
-        journal = Journal(self.journal, plan)
-        done = False
-        try:
+        with Journal(self.journal, plan) as journal:
             systems = self._swept(systems, ids, journal)
             with self.bar(len(systems) * len(ids) * self.repeats, "measuring") as told:
                 measure(systems, ids, self.sampling, journal, repeats=self.repeats, told=told)
-            done = True
-        finally:
-            journal.close(done=done)
         facts |= {"engines": list(cascade.engines), "refusals": cascade.refusals}  # as recording has shown
         reports = report_of(systems, journal.rows, greedy=self.sampling.temperature == 0)
         foreseen = predictions(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, Self, TextIO
 
 from heads.bench.systems import Run, Sampling, System
 from heads.generation import LevelReport
@@ -32,6 +32,8 @@ class Journal:
         path: The file, or None to keep nothing. Its first line says what is being measured.
         plan: That line: rows of another plan are not gone on with.
 
+    The file stays when the journal is closed: who has written the report removes it.
+
     Raises:
         UsageError: the file is of another plan, or cannot be read or written.
     """
@@ -39,7 +41,6 @@ class Journal:
     def __init__(self, path: Path | None, plan: dict[str, Any]) -> None:
         self.rows: list[Row] = []
         self.settings: dict[str, dict[str, Any]] = {}
-        self._path = path
         self._file: TextIO | None = None
         if path is None:
             return
@@ -62,12 +63,13 @@ class Journal:
         self.settings[mode] = settings
         self._write({"mode": mode, "settings": settings})
 
-    def close(self, *, done: bool) -> None:
-        """Close the file, and remove it once everything is in the report."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
         if self._file is not None:
             self._file.close()
-        if done and self._path is not None:
-            self._path.unlink(missing_ok=True)
 
     def _write(self, value: object) -> None:
         if self._file is not None:

@@ -87,18 +87,13 @@ def compared(
     }
     plan = document | {"provenance": {name: value for name, value in facts.items() if name != "measured_at"}}
     plan["checkpoints"] = fingerprint(pipeline.shelf, pipeline.models, document["heads"])
-    kept = Journal(journal, plan)
-    done = False
-    try:
+    with Journal(journal, plan) as kept:
         for mode, (system, tried) in candidates.items():
             if mode not in kept.settings:
                 told(f"{mode}: trying {len(tried)} settings")
                 kept.settle(mode, best_of(system, tried, ids[:SWEPT_PROMPTS], sampling).settings)
             systems.append(replace(system, mode=mode, settings=kept.settings[mode]))
         measure(systems, ids, sampling, kept, repeats=repeats, told=told)
-        done = True
-    finally:
-        kept.close(done=done)
     return document | {"systems": report_of(systems, kept.rows, greedy=sampling.temperature == 0)}
 
 
@@ -137,6 +132,7 @@ def main() -> None:
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
+    journal = given.out.with_name(f"{given.out.name}.journal")
     document = compared(
         given.checkout,
         registry.resolve_pipeline(given.source, given.target, length=3),
@@ -149,10 +145,11 @@ def main() -> None:
         repeats=given.repeats,
         device=given.device,
         dtype=given.dtype,
-        journal=given.out.with_name(f"{given.out.name}.journal"),
+        journal=journal,
         told=say,
     )
     put_whole((json.dumps(document, indent=2) + "\n").encode(), given.out)
+    journal.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

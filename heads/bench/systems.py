@@ -19,6 +19,14 @@ COUNTS: Final = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
 PLAIN: Final = "plain"
 PEER: Final = "generate"
 ASSISTED: Final = "assisted"
+# What a model's own generation config may make of rows, which no other system is told to do.
+UNCHANGED: Final[dict[str, object]] = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0} | dict.fromkeys(
+    (
+        *("min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"),
+        *("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "sequence_bias"),
+        *("forced_bos_token_id", "forced_eos_token_id"),
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +120,7 @@ class TransformersSystem:
                     attention_mask=torch.ones_like(ids),
                     max_new_tokens=sampling.max_new_tokens,
                     pad_token_id=self.target.generation_config.pad_token_id or 0,
+                    **UNCHANGED,
                     **({"assistant_model": self.assistant} if self.assistant is not None else {}),
                     **drawn,
                 )

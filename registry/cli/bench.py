@@ -70,6 +70,7 @@ def bench(source: str, target: str, **options: Any) -> None:
     prompts = own_prompts() if options["prompts"] is None else read_prompts(options["prompts"])
     pipeline = pipeline_of(source, target, options)
     advised = {name: options[name] for name in ("min_draft", "max_draft", "threshold")}
+    journal = None if out is None else out.with_name(f"{out.name}.journal")
     benchmark = Benchmark(
         prompts=chosen(prompts, categories=options["categories"], limit=options["limit"]),
         sampling=Sampling(
@@ -78,7 +79,7 @@ def bench(source: str, target: str, **options: Any) -> None:
         modes=options["modes"].split(",") if options["modes"] else None,
         repeats=options["repeats"],
         advised={name: value for name, value in advised.items() if value is not None},
-        journal=None if out is None else out.with_name(f"{out.name}.journal"),
+        journal=journal,
         measurements=recalled_measurements(),
         bar=counted,
         said=partial(say_memory, pipeline.models),
@@ -91,7 +92,12 @@ def bench(source: str, target: str, **options: Any) -> None:
         try:
             put_whole((json.dumps(report, indent=2) + "\n").encode(), out)
         except OSError as error:
-            raise UsageError(f"{out} cannot be written: {error.strerror}. Name another file.") from error
+            raise UsageError(
+                f"{out} cannot be written: {error.strerror}. What was measured stays in {journal}: mend that, and the "
+                "same command goes on."
+            ) from error
+    if journal is not None:
+        journal.unlink(missing_ok=True)
     if options["figure"] is not None:
         from heads.bench.drawing import draw
 

@@ -15,7 +15,7 @@ from heads.bench.drawing import draw
 from heads.bench.measuring import Journal, measure
 from heads.bench.report import report_of
 from heads.bench.sweep import MOST_DRAFTED, advised_candidates, best_of, fixed_candidates, tries
-from heads.bench.systems import CascadeSystem, Sampling, System, systems_of
+from heads.bench.systems import CascadeSystem, Sampling, System, TransformersSystem, systems_of
 from registry.errors import UsageError
 from tests.heads.models import chain, random_head
 
@@ -77,6 +77,25 @@ def test_all_of_them_say_the_same_and_tell_what_they_did(systems: list[System], 
     assert picture.read_text().lstrip().startswith("<?xml")
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_what_a_model_is_shipped_to_ask_for_is_asked_of_no_system(
+    systems: list[System], monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    """
+    Its makers' generation config has penalties and cuts, which transformers would heed where ours do not.
+    """
+    peers = [system for system in systems if isinstance(system, TransformersSystem)]
+    assert {peer.mode for peer in peers} == {"generate", "assisted"}
+    sampling = Sampling(max_new_tokens=24, temperature=temperature)
+    expected = [peer.run(PROMPTS[0], sampling, seed=1).token_ids for peer in peers]
+
+    shipped = {"repetition_penalty": 1.5, "no_repeat_ngram_size": 2, "suppress_tokens": [3], "min_p": 0.3}
+    for name, value in shipped.items():
+        monkeypatch.setattr(peers[0].target.generation_config, name, value)
+
+    assert [peer.run(PROMPTS[0], sampling, seed=1).token_ids for peer in peers] == expected
+
+
 def test_confidence_asks_no_head(systems: list[System]) -> None:
     """
     What advises there is the drafting model's own row: the same lengths whatever the chain's heads say.
@@ -125,29 +144,26 @@ def test_what_was_broken_off_goes_on(systems: list[System], tmp_path: Path) -> N
     After an end in the middle, and a line half written, only what is missing is measured, and swept lengths stay.
     """
     path = tmp_path / "out.json.journal"
-    journal = Journal(path, PLAN)
-    journal.settle("two:fixed", {"schedule": "fixed", "max_draft": [3]})
     count = itertools.count(1)
 
     def told(_: str) -> None:
         if next(count) == 4:
             raise PowerCutError
 
-    with pytest.raises(PowerCutError):
-        measure(systems[:3], PROMPTS, SAMPLING, journal, repeats=1, told=told)
-    journal.close(done=False)
+    with Journal(path, PLAN) as journal:
+        journal.settle("two:fixed", {"schedule": "fixed", "max_draft": [3]})
+        with pytest.raises(PowerCutError):
+            measure(systems[:3], PROMPTS, SAMPLING, journal, repeats=1, told=told)
     with path.open("a") as file:
         file.write('{"mode": "plain", "pro')
 
-    again = Journal(path, PLAN)
-    assert len(again.rows) == 4
-    assert again.settings == {"two:fixed": {"schedule": "fixed", "max_draft": [3]}}
-    kept = [row.run.seconds for row in again.rows]
-    measure(systems[:3], PROMPTS, SAMPLING, again, repeats=1)
-    assert len(again.rows) == 6
-    assert [row.run.seconds for row in again.rows[:4]] == kept
-    again.close(done=True)
-    assert not path.exists()
+    with Journal(path, PLAN) as again:
+        assert len(again.rows) == 4
+        assert again.settings == {"two:fixed": {"schedule": "fixed", "max_draft": [3]}}
+        kept = [row.run.seconds for row in again.rows]
+        measure(systems[:3], PROMPTS, SAMPLING, again, repeats=1)
+        assert len(again.rows) == 6
+        assert [row.run.seconds for row in again.rows[:4]] == kept
 
 
 @pytest.mark.parametrize(

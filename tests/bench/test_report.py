@@ -187,11 +187,10 @@ def test_a_recorded_row_comes_back_as_it_was(recorded: Cascade, tmp_path: Any) -
     Out of the file of a run that was broken off, where nobody knows the head's time either.
     """
     system = CascadeSystem(mode="two:heads", cascade=recorded)
-    journal = Journal(tmp_path / "journal", {})
-    measure([system], [PROMPT], Sampling(max_new_tokens=8), journal, repeats=1)
-    journal.close(done=False)
+    with Journal(tmp_path / "journal", {}) as journal:
+        measure([system], [PROMPT], Sampling(max_new_tokens=8), journal, repeats=1)
 
-    again = Journal(tmp_path / "journal", {})
-    again.close(done=True)
+    with Journal(tmp_path / "journal", {}) as again:
+        pass
     assert again.rows == journal.rows
     assert journal.rows[0].run.levels[0].head_seconds is None

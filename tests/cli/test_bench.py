@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import re
@@ -152,6 +153,34 @@ def test_the_same_command_goes_on_where_it_was(
     assert {(mode, prompt) for mode in ("plain", "two:fixed") for prompt in (0, 1)} - there == {stop.rows[-1]}
     report = json.loads((tmp_path / "bench.json").read_text())
     assert [one["tokens"] for one in report["systems"]] == [8, 8]
+
+
+def test_what_was_measured_is_kept_until_its_report_is_written(
+    broken_off: tuple[Stop, tuple[str, ...]], specreg: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """
+    Interrupted while the report is made, or with a full disk under it: the same command has only to write it.
+    """
+    stop, command = broken_off
+
+    def interrupted(*_given: Any, **_named: Any) -> Any:
+        raise KeyboardInterrupt
+
+    def full(_content: bytes, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(benchmark, "report_of", interrupted)
+        assert specreg(*command).code == 130
+    with monkeypatch.context() as patch:
+        patch.setattr("registry.files.wholefile.put_whole", full)
+        found = specreg(*command)
+        assert found.code == 2
+        assert "bench.json.journal" in found.err
+    assert specreg(*command).code == 0
+
+    assert len(stop.rows) == 4
+    assert sorted(path.name for path in tmp_path.glob("bench.json*")) == ["bench.json"]
 
 
 def test_what_was_begun_with_other_texts_is_not_gone_on_with(
