@@ -33,8 +33,8 @@ class RepetitionPenalty:
 
     def __call__(self, logits: Tensor, tokens: Sequence[int], first: int) -> Tensor:
         """See `Adjustment`."""
-        said = torch.zeros(logits.shape, dtype=torch.bool)
-        said[:, torch.tensor(tokens[:first], dtype=torch.long)] = True
+        said = torch.zeros(logits.shape, dtype=torch.bool, device="cpu")
+        said[:, torch.tensor(tokens[:first], dtype=torch.long, device="cpu")] = True
         for row in range(1, len(logits)):
             said[row:, tokens[first + row - 1]] = True
         scores = logits if logits.dtype == torch.float64 else logits.float()
@@ -69,8 +69,9 @@ class SharedNoise:
         """Drawn on the CPU, whose generator gives the same numbers beside every accelerator."""
         key = position, vocab
         if key not in self._known:
-            generator = torch.Generator().manual_seed(_mixed(self.seed, position))
-            self._known[key] = torch.empty(vocab).exponential_(generator=generator).clamp_(min=1e-30)
+            generator = torch.Generator("cpu").manual_seed(_mixed(self.seed, position))
+            noise = torch.empty(vocab, dtype=torch.float32, device="cpu")
+            self._known[key] = noise.exponential_(generator=generator).clamp_(min=1e-30)
         self._known.move_to_end(key)
         while len(self._known) > NOISE_KEPT:
             self._known.popitem(last=False)

@@ -14,14 +14,19 @@ CACHE_ARGUMENTS: Final = ("cache", "past_key_values")  # transformers 5.24 and l
 
 
 def require_eval(model: PreTrainedModel, name: str) -> None:
-    """Refuse a model in training mode: dropout would make its rows random.
+    """Refuse a model of which any part is in training mode: dropout would make its rows random.
 
     Raises:
-        IncompatibleError: it is in training mode.
+        IncompatibleError: it is, or a part of it.
     """
-    if model.training:
+    found = next((place for place, part in model.named_modules() if part.training), None)
+    if found is not None:
         raise IncompatibleError(
-            subject=name, field="mode", expected="eval", found="train", next_step="Call model.eval() first."
+            subject=name,
+            field="mode",
+            expected="eval",
+            found=f"train, in its {found}" if found else "train",
+            next_step="Call model.eval() first.",
         )
 
 

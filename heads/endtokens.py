@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -27,10 +28,13 @@ def end_tokens_of(
     found = given if given is not None else next((one for one in said if one is not None), [])
     tokens: Iterable[object] = found if isinstance(found, Sequence | Tensor) else (found,)
     listed = tokens.reshape(-1).tolist() if isinstance(tokens, Tensor) else list(tokens)
+    # numpy's are integers, too
+    ids = [int(token) for token in listed if not isinstance(token, bool) and isinstance(token, Integral)]
+    all_are_ids = len(ids) == len(listed)
     if given is None:  # some configs write -1 for none
-        listed = [token for token in listed if type(token) is not int or token >= 0]
-    if any(type(token) is not int or token < 0 for token in listed):
+        ids = [token for token in ids if token >= 0]
+    if not all_are_ids or any(token < 0 for token in ids):
         raise GenerationError(
             option="eos_token_id", expected="None, a token id, or a list of token ids", found=found
         )
-    return frozenset(listed)
+    return frozenset(ids)

@@ -159,7 +159,7 @@ class Rounds:
         draft = self._drafted_ahead(budget - 1) if index == 1 and self.ahead else None
         if draft is None:
             handed_up = self.propose(index - 1, budget - 1)
-            proposed = torch.tensor(self.tokens[end:], dtype=torch.long)
+            proposed = torch.tensor(self.tokens[end:], dtype=torch.long, device="cpu")
             fed = level.feed(self.tokens[level.length :], len(proposed) + 1)
         else:
             handed_up, proposed = draft.rows, draft.tokens

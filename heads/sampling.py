@@ -67,7 +67,7 @@ class Seeded:
     """
 
     def __init__(self, seed: int) -> None:
-        self._seeds = torch.Generator().manual_seed(seed)
+        self._seeds = torch.Generator("cpu").manual_seed(seed)
         self._generators: dict[torch.device, torch.Generator] = {}
 
     def uniform(self, count: int, device: torch.device) -> Tensor:
@@ -87,14 +87,14 @@ class Seeded:
 
     def races(self, count: int, size: int, device: torch.device) -> Tensor:
         """(count, size) numbers of Exp(1), float32, none of them 0."""
-        numbers = torch.empty((count, size), device=device)
+        numbers = torch.empty((count, size), dtype=torch.float32, device=device)
         return numbers.exponential_(generator=self._generator(device)).clamp_(min=LEAST)
 
     def _looked_up(self, weights: Tensor) -> Tensor:
         sums = weights.cumsum(dim=-1, dtype=torch.float64)
         total = float(sums[-1])
         if not 0 < total < math.inf:
-            return torch.tensor(NO_TOKEN)
+            return torch.tensor(NO_TOKEN, device=weights.device)
         # the first sum past the number has a weight of its own; rounded up to the total it would be past the end
         token = torch.searchsorted(sums, self.uniform(1, weights.device) * total, right=True)[0]
         return token if int(token) < len(sums) else torch.searchsorted(sums, sums[-1:])[0]
@@ -102,7 +102,7 @@ class Seeded:
     def _generator(self, device: torch.device) -> torch.Generator:
         generator = self._generators.get(device)
         if generator is None:
-            seed = int(torch.randint(2**62, (), generator=self._seeds))
+            seed = int(torch.randint(2**62, (), device="cpu", generator=self._seeds))
             generator = self._generators[device] = torch.Generator(device).manual_seed(seed)
         return generator
 

@@ -15,7 +15,8 @@ def sent(numbers: Sequence[int], device: torch.device) -> Tensor:
     """(n,), int64; from memory that a GPU reads by itself, so that the host does not wait for what it is doing."""
     if device.type != "cuda":
         return torch.tensor(numbers, dtype=torch.long, device=device)
-    return torch.tensor(numbers, dtype=torch.long, pin_memory=True).to(device, non_blocking=True)
+    pinned = torch.tensor(numbers, dtype=torch.long, device=HERE, pin_memory=True)
+    return pinned.to(device, non_blocking=True)
 
 
 def received(whole: Sequence[Tensor], real: Sequence[Tensor] = ()) -> tuple[list[int], list[list[float]]]:

@@ -10,6 +10,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+from heads.engines.recording import outside_inference
 from registry.errors import GenerationError
 
 
@@ -51,13 +52,11 @@ class Stream(AbstractContextManager["Stream"]):
 
     def prompt(self, token_ids: Sequence[int]) -> None:
         """The prompt, once, first."""
-        self._put(torch.tensor([token_ids]))
+        self._put([token_ids])
 
     def tokens(self, token_ids: Sequence[int]) -> None:
         """New tokens, one by one."""
-        if self._streamer is not None:
-            for token in token_ids:
-                self._put(torch.tensor([token]))
+        self._put(*([token] for token in token_ids))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -65,11 +64,13 @@ class Stream(AbstractContextManager["Stream"]):
         if self._streamer is not None:
             self._streamer.end()
 
-    def _put(self, value: Tensor) -> None:
+    def _put(self, *values: Sequence[object]) -> None:
         if self._streamer is None:
             return
         try:
-            self._streamer.put(value)
+            with outside_inference():  # plain generate's tensors can be written to and kept, in any mode
+                for value in values:
+                    self._streamer.put(torch.tensor(value, dtype=torch.long, device="cpu"))
         except BaseException:
             self._streamer = None
             raise

@@ -16,7 +16,7 @@ from heads.cascade import Cascade
 from heads.measuring.chains import drafted
 from heads.measuring.clock import Clock
 from heads.measuring.edges import LENGTH
-from heads.measuring.effort import USUAL, Effort
+from heads.measuring.effort import QUICK, USUAL, Effort
 from heads.measuring.loading import LoadedChain, load_to_measure
 from heads.measuring.setting import setup_of
 from heads.measuring.texts import target_texts
@@ -116,9 +116,11 @@ class MeasuringRun:
             clock.run(told)
         self._keep_times(clock)
         if apart := clock.unsteady:
+            quick = self.effort == QUICK
             self.said(
                 f"The passes over {', '.join(apart)} differ by half and more: this machine has other work to do. "
-                "Measure again when it is quiet, or without --quick, which makes fewer passes."
+                "Measure again with `specreg measure` when it is quiet"
+                + (", or without --quick, which makes fewer passes." if quick else ".")
             )
         return self.found
 

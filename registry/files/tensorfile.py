@@ -114,10 +114,6 @@ class TensorFile:
         """Names of the tensors that hold NaN or an infinity, sorted."""
         return tuple(sorted(name for name in self.tensors if not self._finite(name)))
 
-    def all_finite(self) -> bool:
-        """Whether no tensor holds NaN or an infinity. Integers are finite."""
-        return all(self._finite(name) for name in self.tensors)
-
     def _finite(self, name: str) -> bool:
         info = self.tensors[name]
         step = FINITE_STEP_BYTES

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from registry.planning.law import Law
 from registry.planning.lengths import DraftLengths
 from registry.planning.measurement import Kind, Measurement
@@ -30,6 +32,10 @@ class Measured:
         fingerprint: Tells what checkpoints are now.
         device: 'cpu' or 'cuda', as far as it is known without a setup; that of the setup where there is one.
         likest: Of another setup of the same machine and device, whose times are assumed where this one has none.
+
+    Attributes:
+        unread: Setup, kind, subject and law of those that were looked for and left out, since their documents are not
+            as this version writes them: a later one may tell more.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class Measured:
                 edge = (str(one.document.get(name)) for name in ("source", "target", "text_of"))
                 self._along.setdefault((*edge, law), []).append(subject)  # type: ignore[arg-type]
         self._read: dict[tuple[Kind, str, str, tuple[str, ...] | None], Any] = {}
+        self.unread: set[tuple[str, ...]] = set()
 
     def forwards(self, model: str, *, as_target: bool) -> ForwardTimes | None:
         """What a model's forwards take in that role."""
@@ -136,11 +143,14 @@ class Measured:
             self._read[read] = None
             one = self._known.get(place)
             if one is not None:
-                document = dict(one.document.get("lengths", {})) if place[0] == "lengths" else one.document
+                document = one.document.get("lengths", {}) if place[0] == "lengths" else one.document
                 if heads is None:
                     heads = [one.document["head_name"]] if one.document.get("head_name") else []
                 if one.fingerprint == self._fingerprint(models, heads):
-                    self._read[read] = kind_of.model_validate_json(json.dumps(document))
+                    try:
+                        self._read[read] = kind_of.model_validate_json(json.dumps(document))
+                    except ValidationError:
+                        self.unread.add((one.setup.key, *place))
         found: Read | None = self._read[read]
         return found
 

@@ -132,6 +132,7 @@ def plan(
             memory_bytes=memory_bytes,
             catalogs=catalogs,
         ),
+        unread=len(measured.unread | (measured.likest.unread if measured.likest else set())),
     )
 
 

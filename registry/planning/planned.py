@@ -111,7 +111,8 @@ class Plan:
     graph, `unknown` those with a model whose size nobody tells, `too_large` those that were asked to fit and do not,
     `refused` those whose files show that they are no chain.
     `complete` is False where there were more than could be looked at. `train` is the command for an edge that is not
-    there and would pay, None where there is none.
+    there and would pay, None where there is none. `unread` counts measurements that another version of specreg kept,
+    and that this one leaves out since it does not know what they say.
     """
 
     target: str
@@ -125,6 +126,7 @@ class Plan:
     refused: int
     complete: bool
     train: str | None
+    unread: int
 
     @property
     def best(self) -> PlannedChain:
@@ -143,7 +145,17 @@ class Plan:
 
     @property
     def device(self) -> str:
-        """What it is for, and whose times are assumed where they are not that machine's own."""
+        """What it is for, whose times are assumed where they are not that machine's own, and what was not read."""
+        if not self.unread:
+            return self._timed_on
+        count = f"{self.unread} measurement{'s' if self.unread > 1 else ''}"
+        return (
+            f"{self._timed_on}; left out: {count} of another version of specreg, which this one cannot read; "
+            "`specreg measure` and `specreg tune` make them anew"
+        )
+
+    @property
+    def _timed_on(self) -> str:
         bases = {basis for one in self.chains for basis in one.estimate.forwards.values()}
         if self.setup is None:
             return f"a setup that was not measured ({self.assumed})"
@@ -156,7 +168,7 @@ class Plan:
         """The document of `specreg plan --json`."""
         return {
             "target": self.target,
-            "device": self.device,
+            "device": self._timed_on,
             "law": self.law.key,
             "assumed_times": {
                 "of": self.assumed.of,
@@ -171,4 +183,5 @@ class Plan:
             "refused": self.refused,
             "complete": self.complete,
             "train": self.train,
+            "unread_measurements": self.unread,
         }

@@ -237,12 +237,12 @@ def test_logits_that_are_no_numbers_are_refused() -> None:
         assert "NaN" in str(refusal(Cascade([model]), temperature=temperature))
 
 
-@pytest.mark.parametrize("engine", ["waiting", "ahead"])
-def test_the_least_temperature_draws_the_most_probable_token(pair: Cascade, engine: str) -> None:
+@pytest.mark.parametrize("ahead", [False, True], ids=["waiting", "ahead"])
+def test_the_least_temperature_draws_the_most_probable_token(pair: Cascade, *, ahead: bool) -> None:
     """
     What is not refused can be divided by.
     """
-    pair.ahead = engine == "ahead"
+    pair.ahead = ahead
     try:
         found = pair.generate(PROMPT, max_new_tokens=6, temperature=LEAST_TEMPERATURE).token_ids
     finally:
@@ -310,7 +310,8 @@ def test_end_tokens_come_from_the_target() -> None:
     cascade.models[-1].generation_config.eos_token_id = [end]
 
     default = cascade.generate(PROMPT, max_new_tokens=8)
-    named = cascade.generate(PROMPT, max_new_tokens=8, eos_token_id=np.int64(longest[0]))
+    one: Any = np.int64(longest[0])
+    named = cascade.generate(PROMPT, max_new_tokens=8, eos_token_id=one)
     none = cascade.generate(PROMPT, max_new_tokens=8, eos_token_id=[])
 
     assert (default.token_ids, default.finish_reason) == (longest[: first + 1], "eos")

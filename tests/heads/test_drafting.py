@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import product
 from typing import Any, Literal
 
@@ -11,13 +12,17 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from heads import Cascade, rounds
-from heads.drafting import Flag
+from heads import Cascade
+from heads.advance import Advance
+from heads.drafting import Flag, Step, Steps
+from heads.edge import Edge
 from heads.engines.beside import KINDS_KEPT, Beside
 from heads.engines.captured import CapturedLevel
+from heads.level import Fed
 from heads.pace import Late
 from heads.runtime import warm_up
-from heads.sampling import Seeded, winner
+from heads.sampling import Greedy, Seeded, winner
+from heads.sending import received
 from registry.errors import GenerationError
 from registry.records import Calibration, Outlook
 from tests.heads.models import chain, random_head
@@ -140,7 +145,7 @@ def test_of_a_device_one_thing_is_read_a_round(monkeypatch: pytest.MonkeyPatch, 
 
         return looked
 
-    monkeypatch.setattr("heads.rounds.received", whole("round", rounds.received))
+    monkeypatch.setattr("heads.rounds.received", whole("round", received))
     monkeypatch.setattr(Flag, "read", whole("answer", Flag.read))
     monkeypatch.setattr(Seeded, "_generator", whole("seed", Seeded._generator))  # of the host
     for method in ("tolist", "item", "__int__", "__float__", "__bool__"):
@@ -201,6 +206,31 @@ def test_a_recorded_step_does_what_the_step_does(
         assert level.refusal is None
 
     assert told[0] == told[1]
+
+
+def test_what_was_interrupted_is_recorded_by_the_next_text() -> None:
+    """
+    A step whose recording never ended is no recorded one, nor one that cannot be.
+    """
+    edge = Edge(head=None, min_draft=1, max_draft=4, threshold=1.0)
+    options: dict[str, Any] = {"vocab_size": 5, "room": 4, "device": torch.device("cpu")}
+    tried = []
+
+    def record(step: Step, *_examples: torch.Tensor) -> Step:
+        tried.append(step)
+        if len(tried) == 1:
+            raise KeyboardInterrupt
+        return partial(step)  # another one than the step itself
+
+    steps = Steps(Advance(edge=edge, rule=Greedy(), end_tokens=frozenset(), **options), record)
+    fed = Fed(logits=torch.zeros(1, 5), hidden=torch.zeros(1, 2))
+    with pytest.raises(KeyboardInterrupt):
+        steps.take(fed, None, first=False)
+    for _ in range(2):
+        steps.take(fed, None, first=False)
+
+    assert len(tried) == 2
+    assert steps.recorded
 
 
 def test_drafts_of_one_kind_share_what_is_recorded() -> None:

@@ -88,7 +88,7 @@ def test_a_model_that_needs_more_than_token_ids_is_told() -> None:
     What its forward raised stands in the error, which does not speak of rolling back.
     """
     model = made("Llama")
-    model.model.layers[1].self_attn.o_proj = torch.nn.Linear(8, 16)  # a damaged model: the wrong width
+    model.model.layers[1].self_attn.o_proj = torch.nn.Linear(8, 16).eval()  # a damaged model: the wrong width
 
     with pytest.raises(
         IncompatibleError, match="nothing but token ids, got LlamaForCausalLM, which raised"

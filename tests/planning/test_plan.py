@@ -11,6 +11,7 @@ import pytest
 from registry.lock import Lock
 from registry.planning.known import known_here
 from registry.planning.law import Law
+from registry.planning.lengths import DraftLengths
 from registry.planning.measured import Measured, chain_subject
 from registry.planning.measurement import Measurement
 from registry.planning.plan import plan
@@ -112,6 +113,36 @@ def test_a_model_of_unknown_size_is_counted_and_left_out() -> None:
 
     assert chains(found) == [("b",)]
     assert found.unknown == 1
+
+
+def test_a_measurement_of_a_later_version_is_left_out_and_told(shelf: Shelf) -> None:
+    """
+    One with a field that nobody here knows counts as none, each time it is looked for; the others count.
+    """
+    known = timed("small", 0.001) + timed("large", 0.01)
+    known[-1] = known[-1].model_copy(update={"document": known[-1].document | {"later": 1}})
+
+    found = planned(shelf, "large", known)
+
+    (longest,) = [one for one in found.chains if len(one.models) == 3]
+    assert [longest.estimate.forwards[name] for name in ("small", "large")] == ["measured", "assumed"]
+    assert found.to_json()["unread_measurements"] == 1
+    assert "; left out: 1 measurement of another version of specreg" in found.device
+    assert "left out" not in planned(shelf, "large", known[:-1]).device
+
+
+def test_lengths_of_a_later_version_are_none() -> None:
+    """
+    What `tune` kept with more than is known here is not half used.
+    """
+    lengths = stored("lengths", chain_subject(("a", "b")), DraftLengths.fixed(3), law="greedy")
+    strange = [lengths.document | {"later": 1}, []]
+    for document in strange:
+        kept = lengths.model_copy(update={"document": {"lengths": document}})
+        measured = Measured(HERE, [kept], fingerprinted)
+
+        assert measured.lengths(["a", "b"], ["mine"], Law()) is None
+        assert measured.unread == {(HERE.key, "lengths", chain_subject(("a", "b")), "greedy")}
 
 
 def test_of_a_target_that_nobody_knows_nothing_is_planned() -> None:

@@ -102,7 +102,6 @@ def test_numbers_that_are_not_finite_are_seen(dtype: str, number: str, finite: b
 
     found = read_header(raw_file(entry(dtype=dtype, data_offsets=[0, len(data)]), data))
 
-    assert found.all_finite() is finite
     assert found.not_finite() == (() if finite else ("a",))
 
 
@@ -111,11 +110,11 @@ def test_one_bad_number_among_millions_is_seen() -> None:
     The finite check looks at the last number of a tensor longer than one of its steps.
     """
     tensor = np.zeros(300_001, np.float32)
-    assert read_header(save({"a": tensor})).all_finite()
+    assert read_header(save({"a": tensor})).not_finite() == ()
 
     tensor[-1] = np.inf
 
-    assert not read_header(save({"a": tensor})).all_finite()
+    assert read_header(save({"a": tensor})).not_finite() == ("a",)
 
 
 TWO_ZEROS = {"a": ONE, "b": {**ONE, "data_offsets": [4, 8]}}
