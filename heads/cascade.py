@@ -10,24 +10,21 @@ from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 
 import torch
-from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from heads.anatomy import require_eval
-from heads.confidence import BY_CONFIDENCE
 from heads.configured import options_of
 from heads.decoding import decode
-from heads.edge import AcceptanceHead, Edge, Tally, outlook_of
+from heads.edge import AcceptanceHead
 from heads.endtokens import end_tokens_of
 from heads.engines.captured import CapturedLevel
 from heads.engines.choice import Engine, head_for, level_for, read_engine
 from heads.engines.recorded_head import RecordedHead
 from heads.engines.recording import as_loaded
-from heads.fitting import check_heads, check_length, shared_vocabulary
-from heads.generation import Generation, LevelReport
+from heads.fitting import check_heads, check_length, check_models, names_for, shared_vocabulary
+from heads.generation import Generation, report_of
 from heads.head import AcceptancePredictionHead
-from heads.law import adjustments_of, rule_of
-from heads.level import Level
+from heads.law import adjustments_of, edges_of, rule_of
 from heads.prompt import Prompt, prompt_ids
 from heads.rounds import Rounds
 from heads.settings import (
@@ -42,7 +39,7 @@ from heads.settings import (
 )
 from heads.stopping import Ending
 from heads.streaming import Stream, Streamer
-from registry.errors import GenerationError, IncompatibleError
+from registry.errors import GenerationError
 
 
 class Cascade:
@@ -80,35 +77,10 @@ class Cascade:
         engine: Engine | None = None,
     ) -> None:
         self.models = tuple(models)
-        if not self.models:
-            raise IncompatibleError(
-                subject="this cascade",
-                field="number of models",
-                expected="at least 1",
-                found=0,
-                next_step="Give models=[...].",
-            )
-        given: Sequence[object] = self.models
-        for place, model in enumerate(given):
-            if not isinstance(model, nn.Module) or not hasattr(model, "config"):
-                raise IncompatibleError(
-                    subject=f"models[{place}]",
-                    field="type",
-                    expected="a causal LM of transformers, loaded",
-                    found=type(model).__name__,
-                    next_step="Load it by AutoModelForCausalLM.from_pretrained.",
-                )
+        check_models(self.models)
         self.heads = tuple(heads) if heads is not None else (None,) * (len(self.models) - 1)
         self.tokenizer = tokenizer
-        self.names = tuple(names) if names is not None else tuple(map(_name_of, self.models))
-        if len(self.names) != len(self.models):
-            raise IncompatibleError(
-                subject="this cascade",
-                field="number of names",
-                expected=len(self.models),
-                found=len(self.names),
-                next_step="Give one name per model.",
-            )
+        self.names = names_for(self.models, names)
         check_heads(self.models, self.heads, self.names)
         size = len(tokenizer) if tokenizer is not None else None
         self.vocab_size = shared_vocabulary(self.models, self.names, size)
@@ -267,10 +239,8 @@ class Cascade:
         ending = self._ending(settings, eos_token_id)
         for model, name in zip(self.models, self.names, strict=True):
             require_eval(model, name)
-        with (
-            Stream(streamer) as stream,
-            self._alone(),
-        ):  # who has read the end may ask for the next text at once
+        # in this order: who has read a streamer's end may ask for the next text at once
+        with Stream(streamer) as stream, self._alone():
             stream.prompt(ids)
             return self._run(ids, settings, ending, stream)
 
@@ -315,7 +285,7 @@ class Cascade:
                 adviser.begin()
         rounds = Rounds(
             levels=self._levels,
-            edges=self._edges(settings),
+            edges=edges_of(settings, self._advisers),
             rule=rule_of(settings),
             prompt=ids,
             end_tokens=ending.end_tokens,
@@ -332,25 +302,8 @@ class Cascade:
             finish_reason=reason,
             seconds=seconds,
             prompt_tokens=len(ids),
-            levels=tuple(map(_report, self._levels, [*rounds.tallies, None])),
+            levels=tuple(map(report_of, self._levels, [*rounds.tallies, None])),
         )
-
-    def _edges(self, settings: Settings) -> list[Edge]:
-        return [
-            Edge(
-                head=None if settings.confident else head,
-                min_draft=least,
-                max_draft=most,
-                threshold=threshold,
-                heuristic=settings.heuristic,
-                outlook=BY_CONFIDENCE
-                if settings.confident
-                else outlook_of(head, greedy=settings.temperature == 0),
-            )
-            for head, least, most, threshold in zip(
-                self._advisers, settings.min_draft, settings.max_draft, settings.threshold, strict=True
-            )
-        ]
 
     def _ending(self, settings: Settings, eos_token_id: object) -> Ending:
         if settings.stop and self.tokenizer is None:
@@ -376,24 +329,3 @@ def _advisers(
 def _waits(model: PreTrainedModel) -> bool:
     """Whether the host waits when it reads a number of a model: then the lowest level drafts ahead of it."""
     return model.device.type != "cpu"
-
-
-def _report(level: Level, tally: Tally | None) -> LevelReport:
-    return LevelReport(
-        model=level.name,
-        forwards=level.forwards,
-        proposed=tally.proposed if tally else None,
-        accepted=tally.accepted if tally else None,
-        proposed_at=tuple(tally.proposed_at) if tally else (),
-        accepted_at=tuple(tally.accepted_at) if tally else (),
-        seconds=level.seconds,
-        head_seconds=_head_seconds(tally) if tally else 0.0,
-    )
-
-
-def _head_seconds(tally: Tally) -> float | None:
-    return None if tally.head_recorded else tally.head_seconds
-
-
-def _name_of(model: PreTrainedModel) -> str:
-    return str(getattr(model.config, "_name_or_path", "") or type(model).__name__)

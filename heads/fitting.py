@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from torch import nn
 from transformers import PreTrainedModel
 
 from heads.anatomy import hidden_size, max_positions, output_rows, rope_switch
@@ -12,6 +13,48 @@ from heads.head import AcceptancePredictionHead
 from registry.errors import GenerationError, IncompatibleError
 
 MAX_PADDING_ROWS: Final = 512  # how much two output layers over one vocabulary may differ by padding alone
+
+
+def check_models(models: Sequence[object]) -> None:
+    """At least one, each a loaded causal LM. Raises IncompatibleError."""
+    if not models:
+        raise IncompatibleError(
+            subject="this cascade",
+            field="number of models",
+            expected="at least 1",
+            found=0,
+            next_step="Give models=[...].",
+        )
+    for place, model in enumerate(models):
+        if not isinstance(model, nn.Module) or not hasattr(model, "config"):
+            raise IncompatibleError(
+                subject=f"models[{place}]",
+                field="type",
+                expected="a causal LM of transformers, loaded",
+                found=type(model).__name__,
+                next_step="Load it by AutoModelForCausalLM.from_pretrained.",
+            )
+
+
+def names_for(models: Sequence[PreTrainedModel], names: Sequence[str] | None) -> tuple[str, ...]:
+    """What reports call the models: as was said, else as they were loaded, else by their kind.
+
+    Raises:
+        IncompatibleError: there are more names than models, or fewer.
+    """
+    if names is None:
+        return tuple(
+            str(getattr(model.config, "_name_or_path", "") or type(model).__name__) for model in models
+        )
+    if len(names) != len(models):
+        raise IncompatibleError(
+            subject="this cascade",
+            field="number of names",
+            expected=len(models),
+            found=len(names),
+            next_step="Give one name per model.",
+        )
+    return tuple(names)
 
 
 def check_heads(

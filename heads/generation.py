@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from heads.edge import Tally
+from heads.level import Level
 from heads.stopping import FinishReason
 
 
@@ -25,6 +27,24 @@ class LevelReport:
     accepted_at: tuple[int, ...] = ()
     seconds: float = 0.0
     head_seconds: float | None = 0.0
+
+
+def report_of(level: Level, tally: Tally | None) -> LevelReport:
+    """What a level did, and what came of what it handed up; no tally is the top level's."""
+    if tally is None:
+        return LevelReport(
+            model=level.name, forwards=level.forwards, proposed=None, accepted=None, seconds=level.seconds
+        )
+    return LevelReport(
+        model=level.name,
+        forwards=level.forwards,
+        proposed=tally.proposed,
+        accepted=tally.accepted,
+        proposed_at=tuple(tally.proposed_at),
+        accepted_at=tuple(tally.accepted_at),
+        seconds=level.seconds,
+        head_seconds=None if tally.head_recorded else tally.head_seconds,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
