@@ -116,6 +116,14 @@ def lock_paths(extra: Paths = None, *, environ: Mapping[str, str] | None = None)
     return tuple(lock_path_of(path) for path, _ in _layers(extra, environ))
 
 
+def own_files(extra: Paths = None, *, environ: Mapping[str, str] | None = None) -> tuple[Path, ...]:
+    """The catalog files that `load_catalog` lays over the built-in one, as they were named, in the same order."""
+    environ = os.environ if environ is None else environ
+    named = [part for part in environ.get(ENVIRONMENT, "").split(os.pathsep) if part.strip()]
+    given = [extra] if isinstance(extra, str | Path) else list(extra or ())
+    return tuple(Path(part).expanduser() for part in (*named, *given))
+
+
 def _layers(extra: Paths, environ: Mapping[str, str] | None) -> list[tuple[Path, str]]:
     """Absolute path and origin of every catalog file, the lowest first."""
     environ = os.environ if environ is None else environ

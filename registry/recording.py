@@ -21,10 +21,11 @@ from registry.errors import (
     UsageError,
 )
 from registry.hub.history import Histories, Moved
-from registry.hub.remote import HOPELESS, asked_hub, missing_parts, remote_entry
+from registry.hub.remote import HOPELESS, asked_hub, remote_entry
 from registry.lock import Lock, lock_folder, read_lock, write_lock
 from registry.names import find_heads, find_model, nearest
 from registry.places import DEFAULT_REVISION, Place, head_place, model_place
+from registry.recordable import require_sound, require_whole
 from registry.records import HEAD_SEPARATOR, Catalog, LockEntry, Model, Source
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def record_catalog(
     local: bool = False,
     upgrade: bool = False,
     held: bool = False,
+    damaged: bool = False,
     endpoint: str | None = None,
     timeout_s: float = 60.0,
 ) -> Recording:
@@ -127,6 +129,7 @@ def record_catalog(
         local: Leave the Hub alone; its entries stay as they are.
         upgrade: Take the commit that the revision stands at now, whatever the lock has.
         held: Those base models on the Hub as well that the lock has a record of.
+        damaged: Take safetensors files in folders that cannot be loaded too, for what is only compared with the lock.
         endpoint: Where the Hub is; HF_ENDPOINT, or the public one, when None.
         timeout_s: Seconds without a byte after which a request is given up.
 
@@ -146,7 +149,7 @@ def record_catalog(
         for order in _orders(catalog, own, lock, models=models or bool(only), held=held)
         if (not only or order.name in only) and not (local and order.source.hub is not None)
     ]
-    with _Reading(upgrade=upgrade, endpoint=endpoint, timeout_s=timeout_s) as reading:
+    with _Reading(upgrade=upgrade, damaged=damaged, endpoint=endpoint, timeout_s=timeout_s) as reading:
         found = list(reading.all(orders))
     dropped = () if only else tuple(_dropped(own, lock))
     return Recording(
@@ -186,8 +189,8 @@ class _Order:
 class _Reading:
     """Reads checkpoints one after the other, with the Hub opened at the first need, and collects what fails."""
 
-    def __init__(self, *, upgrade: bool, endpoint: str | None, timeout_s: float) -> None:
-        self._upgrade = upgrade
+    def __init__(self, *, upgrade: bool, damaged: bool, endpoint: str | None, timeout_s: float) -> None:
+        self._upgrade, self._damaged = upgrade, damaged
         self._settings = {"endpoint": endpoint, "timeout_s": timeout_s}
         self._stack = ExitStack()
         self._hub: Hub | None = None
@@ -238,7 +241,9 @@ class _Reading:
             )
         else:
             now = lock_folder(place.folder)
-            _require_whole(order, place.folder, now)
+            require_whole(order.kind, order.name, place.folder, now)
+            if not self._damaged:
+                require_sound(order.kind, order.name, place.folder, now)
         return Recorded(kind=order.kind, name=order.name, before=order.before, now=now, moved=moved)
 
     def _from_hub(self, order: _Order, repo: str) -> tuple[LockEntry, Moved | None]:
@@ -266,18 +271,6 @@ def _unread(error: CheckpointError) -> UsageError:
     unread = UsageError(str(error))
     unread.__cause__ = error
     return unread
-
-
-def _require_whole(order: _Order, folder: Path, entry: LockEntry) -> None:
-    """What lacks a part would be recorded as sound, and fail when it is verified."""
-    problems = missing_parts(order.kind, entry.files)
-    if problems:
-        raise CheckpointError(
-            f"{order.name} in {folder} cannot be recorded: it holds {', '.join(problems)}. Put there what is missing, "
-            "and try again.",
-            path=str(folder),
-            problems=problems,
-        )
 
 
 def _orders(catalog: Catalog, own: Catalog, lock: Lock, *, models: bool, held: bool) -> Iterator[_Order]:

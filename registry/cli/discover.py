@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from registry.catalog import builtin_catalog_path
 from registry.cli.options import as_json, with_catalog, with_timeout
 from registry.cli.printing import print_json
-from registry.command import Catalogs, command
 
 
 @click.command(epilog="Example: specreg discover specdecpp")
@@ -26,7 +25,9 @@ def discover(names: tuple[str, ...], timeout_s: float, catalog: tuple[Path, ...]
     good news: it ends with 0 unless one is gone, then with 1; with 2 when a source could not be looked at. Below
     each source stand the commands that take its news in.
     """
+    from registry.catalog import own_files
     from registry.editing.discovering import discover as look
+    from registry.editing.takingin import steps
     from registry.shelf import Shelf
 
     shelf = Shelf.open(catalog)
@@ -35,7 +36,7 @@ def discover(names: tuple[str, ...], timeout_s: float, catalog: tuple[Path, ...]
         print_json({"sources": [_document(report) for report in reports]})
     else:
         for report in reports:
-            _print(report, shelf.catalog.sources[report.source], shelf.given)
+            _print(report, steps(report, shelf.catalog, own_files(catalog), shelf.given))
         if not reports:
             click.echo("No source of the catalog is on the Hub.")
     problems = list(dict.fromkeys(str(report.problem) for report in reports if report.problem is not None))
@@ -59,7 +60,7 @@ def _document(report: Any) -> dict[str, Any]:
     }
 
 
-def _print(report: Any, source: Any, catalogs: Catalogs) -> None:
+def _print(report: Any, found: Iterable[tuple[str, str]]) -> None:
     """A line for each head: how it stands, its name, a word on it; then the commands that take it in."""
     at = f" at {report.commit}" if report.commit else ""
     click.echo(f"source\t{report.source}\t{report.where}{at}")
@@ -67,16 +68,5 @@ def _print(report: Any, source: Any, catalogs: Catalogs) -> None:
         click.echo("\t".join([one.status, one.head, ", ".join(one.files)]).rstrip("\t"))
     for one in report.odd:
         click.echo(f"odd\t{one.folder}\t{one.reason}")
-    # A lone catalog that was given is the one meant, unless the source may be of the built-in one.
-    builtin = builtin_catalog_path().parent
-    mine = len(catalogs) == 1 and source.base not in (None, builtin)
-    file = str(catalogs[0]) if mine else "CATALOG.yaml"
-    if report.of("new"):
-        revision = ("--revision", source.revision) if source.revision else ()
-        into = ("--into", file, "--source-name", report.source)
-        click.echo(f"take in\t{command('import', report.where, *revision, *into)}")
-    if report.of("changed"):
-        heads = [one.head for one in report.of("changed")]
-        click.echo(f"take in\t{command('lock', file, '--upgrade', *heads)}")
-    for one in report.of("gone"):
-        click.echo(f"take out\t{command('catalog', 'remove', 'head', one.head, '--file', file)}")
+    for what, step in found:
+        click.echo(f"{what}\t{step}")

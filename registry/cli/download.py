@@ -79,6 +79,7 @@ def download(
         print_json(report.to_json())
     else:
         _print_summary(report)
+        _print_where_others_are(report, shelf)
 
 
 def _chosen(
@@ -140,6 +141,21 @@ def _print_summary(report: Any) -> None:
     here = len(report.files) - count
     verb = "would be fetched" if report.dry_run else "fetched"
     click.echo(f"{count} {verb}, {report.moved_bytes} bytes; {here} here already.")
+
+
+def _print_where_others_are(report: Any, shelf: Any) -> None:
+    """Of heads that stay at the commit they were first fetched at: what to ask if it is to be a later one."""
+    from registry.command import command
+
+    kept = {
+        one.name
+        for one in report.heads
+        if one.checked_against == "downloaded.lock" and all(file.status == "here" for file in one.files)
+    }
+    sources = dict.fromkeys(head.from_ for head in shelf.catalog.heads if head.name in kept)
+    if sources and not report.dry_run:
+        step = command("discover", *sources, catalogs=shelf.given)
+        click.echo(f"`{step}` tells whether the Hub holds others now, and how to take them in.")
 
 
 def _trusted(outcome: Any, *, dry_run: bool) -> str:

@@ -1,7 +1,8 @@
 """`specreg`: the group of commands, and how it ends.
 
 Exit codes: 0 sound; 1 a fault was found; 2 wrong usage, or it could not look; 130 interrupted. Errors are one
-sentence on stderr, those that nobody foresaw included; `--debug` shows the traceback.
+sentence on stderr, those that nobody foresaw included; `--debug` shows the traceback. Whether anybody reads what is
+printed to its end changes no exit code.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 
 import click
 
+from registry.cli.streams import end_with_reader
 from registry.cli.suggesting import catalogs_in, with_catalogs
 from registry.errors import SpecregError
 from registry.interruption import INTERRUPTED, hear, settle, was_heard
@@ -48,6 +50,9 @@ COMMANDS = {  # name -> the module under registry.cli and its function
 
 # What these finish is kept, and the same command goes on with it; `bench` keeps what goes into a file alone.
 GOES_ON = {"train": "", "download": "", "bench": "--json"}
+
+# Whoever closes its output has the text that was wanted; any other command goes on to what its exit code says.
+ENDS_WITH_READER = "decode"
 
 
 class Commands(click.Group):
@@ -89,8 +94,8 @@ class Commands(click.Group):
         return outcome
 
 
-class _NobodyReads(Exception):  # noqa: N818 - no error: `specreg list | head -1` has what it wants
-    """Whoever read our output has closed it."""
+class _NobodyReads(Exception):  # noqa: N818 - no error: `specreg decode ... | head -1` has what it wants
+    """Whoever read our output has closed it, and the command ends with that."""
 
 
 @contextmanager
@@ -119,6 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit as its outcome says."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug, given = "--debug" in given, [part for part in given if part != "--debug"]
+    if given[:1] == [ENDS_WITH_READER]:
+        end_with_reader()
     try:
         hear()
         outcome = specreg.main(args=given, prog_name="specreg", standalone_mode=False)

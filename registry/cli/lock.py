@@ -40,8 +40,8 @@ def lock(
     is in the lock stays until --upgrade moves it; where the revision has moved on since, that is told, and is no
     difference, unless the Hub tells that this commit is not in the history of the revision. --check looks at the
     base models on the Hub that the lock holds as well. HEAD narrows it to the heads and models named. Ends with 2,
-    and writes nothing, when one of them cannot be read or lacks config.json or weights, or the Hub has no such
-    revision.
+    and writes nothing, when one of them cannot be read, lacks config.json or weights, or lies in a folder with
+    a damaged safetensors file, or the Hub has no such revision.
     """
     from registry.recording import record_catalog, write_recording
 
@@ -54,6 +54,7 @@ def lock(
         local=local,
         upgrade=upgrade,
         held=check,
+        damaged=check,
         timeout_s=timeout_s,
     )
     if not check:

@@ -12,6 +12,7 @@ from registry.cli.bars import counted
 from registry.cli.compiling import compiled
 from registry.cli.options import as_json, with_catalog, with_loading, with_narrowing, with_prompts
 from registry.cli.printing import print_json, print_table
+from registry.cli.recalling import can_be_kept
 from registry.planning.measured import edge_subject
 
 if TYPE_CHECKING:
@@ -58,14 +59,14 @@ def measure(names: tuple[str, ...], as_json: bool, **options: Any) -> int:
     and how often the models agree on texts of the last one, with what the heads say of it; without a head where none
     leads there. Three or more: of exactly these, smallest first. Each pair of them is measured, so that one run tells
     of all their chains. The store keeps every result as it comes, for these checkpoints, this machine, dtype and
-    engine; where it cannot, the command ends with 2.
+    engine; where it cannot, that is said at once, and the command ends with 2.
     """
     from heads.measuring.choosing import models_to_measure
     from registry.shelf import Shelf
 
     narrowing = {name: options[name] for name in ("length", "via", "run")}
     pipeline = models_to_measure(Shelf.open(options["catalog"]), names, **narrowing)
-    found, kept = _measured(pipeline, _laws(options), options)
+    found, kept = measure_pipeline(pipeline, laws=_laws(options), options=options)
     if as_json:
         print_json({"kept": kept, "measurements": [one.model_dump(mode="json") for one in found]})
     else:
@@ -76,22 +77,16 @@ def measure(names: tuple[str, ...], as_json: bool, **options: Any) -> int:
     return 0 if kept else 2
 
 
-def measure_pipeline(pipeline: Pipeline, *, laws: Sequence[Law], options: Mapping[str, Any]) -> bool:
-    """Measure exactly these models, with the heads that the pipeline has, and tell whether the store has it.
+def measure_pipeline(
+    pipeline: Pipeline, *, laws: Sequence[Law], options: Mapping[str, Any]
+) -> tuple[list[Measurement], bool]:
+    """Measure exactly these models, with the heads that the pipeline has: what was found, and whether the store has it.
 
     Args:
         pipeline: The models, smallest first.
         laws: By which texts are drawn.
         options: Of the command; what is left out is as by default.
     """
-    _, kept = _measured(pipeline, laws, options)
-    return kept
-
-
-def _measured(
-    pipeline: Pipeline, laws: Sequence[Law], options: Mapping[str, Any]
-) -> tuple[list[Measurement], bool]:
-    """What was found, and whether the store has it."""
     from heads.bench.prompts import chosen, own_prompts, read_prompts
     from heads.measuring.effort import QUICK, USUAL
     from heads.measuring.measure import measure as measure_all
@@ -99,12 +94,13 @@ def _measured(
 
     file = options.get("prompts")
     prompts = own_prompts() if file is None else read_prompts(file)
-    warnings: list[str] = []
+    kept = can_be_kept()
 
     def keep(found: list[Measurement]) -> None:
         """Each as it comes; a store that took none is not tried again."""
-        if not warnings and (warning := note_measurements(found)) is not None:
-            warnings.append(warning)
+        nonlocal kept
+        if kept and (warning := note_measurements(found)) is not None:
+            kept = False
             _say(warning)
 
     found = measure_all(
@@ -120,7 +116,7 @@ def _measured(
         kept=keep,
         said=_say,
     )
-    return found, not warnings
+    return found, kept
 
 
 def _laws(options: Mapping[str, Any]) -> list[Law]:

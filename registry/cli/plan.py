@@ -10,9 +10,13 @@ import click
 from registry.cli.options import as_json, with_catalog, with_law, with_loading
 from registry.cli.plantable import print_plan
 from registry.cli.printing import print_json
+from registry.cli.recalling import recalled_measurements
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from registry.planning.law import Law
+    from registry.planning.measurement import Measurement
     from registry.planning.planned import Plan
     from registry.shelf import Shelf
 
@@ -72,7 +76,8 @@ def plan(names: tuple[str, ...], as_json: bool, measuring: bool, **options: Any)
     What `specreg measure` found counts; the rest is assumed by the sizes of models, and told as such. Tokens per second
     are those while decoding, prompts not counted. With SOURCE only chains that begin there, and TARGET alone, are
     looked at. Where `specreg tune` found other lengths than are planned, both are told; `decode` takes the tuned ones.
-    Needs no network, and unless it measures no torch. Ends with 2 where what was measured could not be kept.
+    Needs no network, and unless it measures no torch. Where the store cannot keep what was measured, the plan goes by
+    it all the same, and the command ends with 2.
     """
     if len(names) > 2:
         raise click.UsageError(f"One or two models are expected, [SOURCE] TARGET, got {len(names)}.")
@@ -81,8 +86,8 @@ def plan(names: tuple[str, ...], as_json: bool, measuring: bool, **options: Any)
 
     shelf = Shelf.open(options["catalog"])
     law = Law(**{name: options[name] for name in ("temperature", "top_k", "top_p")})
-    kept = _measure_missing(shelf, names, law, options) if measuring else True
-    found = planned(shelf, names, law, options)
+    fresh, kept = _measure_missing(shelf, names, law, options) if measuring else ([], True)
+    found = planned(shelf, names, law, options, fresh)
     if as_json:
         print_json(found.to_json())
     else:
@@ -92,14 +97,26 @@ def plan(names: tuple[str, ...], as_json: bool, measuring: bool, **options: Any)
     return 0 if kept else 2
 
 
-def planned(shelf: Shelf, names: tuple[str, ...], law: Law, options: dict[str, Any]) -> Plan:
-    """The plan for [SOURCE] TARGET, by what the store tells of this machine; it has chains."""
+def planned(
+    shelf: Shelf,
+    names: tuple[str, ...],
+    law: Law,
+    options: dict[str, Any],
+    fresh: Sequence[Measurement] = (),
+) -> Plan:
+    """The plan for [SOURCE] TARGET, by what the store tells of this machine and what is fresh; it has chains."""
     from registry.planning.door import foretold
 
-    return foretold(_asked(shelf, names, law, options))
+    return foretold(_asked(shelf, names, law, options, fresh))
 
 
-def _asked(shelf: Shelf, names: tuple[str, ...], law: Law, options: dict[str, Any]) -> Plan:
+def _asked(
+    shelf: Shelf,
+    names: tuple[str, ...],
+    law: Law,
+    options: dict[str, Any],
+    fresh: Sequence[Measurement] = (),
+) -> Plan:
     from registry.command import loading_words
     from registry.planning.door import plan_here
     from registry.planning.planned import MOST_MODELS, TOP
@@ -116,35 +133,40 @@ def _asked(shelf: Shelf, names: tuple[str, ...], law: Law, options: dict[str, An
         memory_bytes=options.get("memory"),
         installed=options.get("installed", False),
         run=options["run"],
+        measurements=[*recalled_measurements(), *fresh],
         catalogs=options["catalog"],
         loading=loading_words(**{name: given[name] for name in setup}),
         **{name: options[name] for name in setup},
     )
 
 
-def _measure_missing(shelf: Shelf, names: tuple[str, ...], law: Law, options: dict[str, Any]) -> bool:
+def _measure_missing(
+    shelf: Shelf, names: tuple[str, ...], law: Law, options: dict[str, Any]
+) -> tuple[list[Measurement], bool]:
     """Measure the chains that the plan would tell, as far as they are here and were not measured.
 
-    Whether all that was found is kept.
+    What was found, and whether all of it is kept.
     """
     from registry.chains import lone
     from registry.cli.measure import measure_pipeline
     from registry.pipeline import Pipeline
 
+    fresh: list[Measurement] = []
     kept = True
     found = _asked(shelf, names, law, options)
     if not found.chains and shelf.model_place(shelf.catalog.models[found.target]).folder is not None:
         alone = Pipeline(lone(shelf.catalog, found.target), shelf)
-        kept = measure_pipeline(alone, laws=[law], options=options)
-        found = _asked(shelf, names, law, options)
+        fresh, kept = measure_pipeline(alone, laws=[law], options=options)
+        found = _asked(shelf, names, law, options, fresh)
     done: list[set[str]] = []
     # the longest tell of their parts too
     for one in sorted(found.chains, key=lambda one: -len(one.models)):
         within = any(set(one.models) <= known for known in done)
-        if kept and one.installed and not one.estimate.measured and not within:
-            kept = measure_pipeline(one.pipeline(), laws=[law], options=options)
+        if one.installed and not one.estimate.measured and not within:
+            more, all_kept = measure_pipeline(one.pipeline(), laws=[law], options=options)
+            fresh, kept = [*fresh, *more], kept and all_kept
             done.append(set(one.models))
-    return kept
+    return fresh, kept
 
 
 def first_steps(found: Plan) -> list[str]:

@@ -64,7 +64,8 @@ def rebuild(catalog: tuple[Path, ...], as_json: bool) -> None:
     """Make the store anew from the files on this machine.
 
     A damaged store is set aside, not deleted. Verifications and measurements are kept as far as they can still be
-    read. A damaged record of what was downloaded is set aside too; the next download makes it anew.
+    read. A damaged record of what was downloaded is set aside too; the next download makes it anew. What is of a
+    catalog that is not read here is left out, and that is said.
     """
     from registry.home import downloaded_lock_path
     from registry.hub.downloaded import set_aside
@@ -80,6 +81,8 @@ def rebuild(catalog: tuple[Path, ...], as_json: bool) -> None:
             err=True,
         )
     done = run(Shelf.open(catalog))
+    if done.left_out:
+        _tell_left_out(done.left_out, catalog)
     if as_json:
         print_json(
             {
@@ -90,6 +93,7 @@ def rebuild(catalog: tuple[Path, ...], as_json: bool) -> None:
                 "measurements": done.measurements,
                 "set_aside": None if done.set_aside is None else str(done.set_aside),
                 "record_set_aside": None if record is None else str(record),
+                "left_out": list(done.left_out),
             }
         )
         return
@@ -98,6 +102,20 @@ def rebuild(catalog: tuple[Path, ...], as_json: bool) -> None:
     click.echo(
         f"{done.store}: {done.checkpoints} checkpoints, {done.files} files, {done.verifications} verifications, "
         f"{done.measurements} measurements."
+    )
+
+
+def _tell_left_out(names: Sequence[str], catalog: tuple[Path, ...]) -> None:
+    """How many, and what includes them: no record tells the catalog file that somebody named once."""
+    from registry.command import command
+
+    told = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    what = "1 checkpoint was" if len(names) == 1 else f"{len(names)} checkpoints were"
+    step = command("store", "rebuild", catalogs=[*catalog, "FILE"])
+    click.echo(
+        f"specreg: {what} left out, recorded here but of no catalog that was read: {told}. `{step}`, with the catalog "
+        "file that names them, includes them.",
+        err=True,
     )
 
 

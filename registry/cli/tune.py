@@ -20,7 +20,7 @@ from registry.cli.options import (
     with_prompts,
 )
 from registry.cli.printing import print_json, print_table
-from registry.cli.recalling import recalled_measurements
+from registry.cli.recalling import can_be_kept, recalled_measurements
 from registry.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def tune(source: str, target: str, as_json: bool, **options: Any) -> int:
         raise UsageError(
             f"{pipeline.target} alone drafts nothing, so there is nothing to tune. Name a chain."
         )
+    can_be_kept()
     found, setup, warning = tune_pipeline(
         pipeline,
         options=options,

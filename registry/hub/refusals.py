@@ -106,7 +106,8 @@ def _sentence(no: Refusal) -> str:
         "`hf auth login` with an account that may read it, or check its name in the catalog.",
         "moved": f"{no.repo} has moved to {no.moved_to}. Write that name in the catalog.",
         "revision": f"{no.repo} has no revision {no.revision}. "
-        "Check `revision` in the catalog, and the commit in its lock.",
+        "Check `revision` in the catalog, and the commit in its lock. `specreg discover` tells what the sources of "
+        "heads hold now, and how to take that in.",
         "file": f"{no.repo} has no {no.path} at {no.revision}. Check its path and revision in the catalog.",
         "gated": f"{no.repo} is gated. Ask for access at {no.where}/{no.repo}, then `hf auth login`.",
         "token": f"{no.where} does not accept the token it was sent (401). `hf auth login` stores another.",

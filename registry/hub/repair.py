@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from registry.command import command
 from registry.errors import CheckpointError, HubError, SpecregError
 from registry.files.folder import CHUNK_BYTES, CheckpointFolder
 from registry.hub.download import download
@@ -172,11 +173,19 @@ def _beyond_repair(report: HeadReport | ModelReport, place: Place, shelf: Shelf)
     """Why fetching again would not help, and what would; empty where it may."""
     if place.kind != "hub":
         return beyond_fetching(place, catalogs=shelf.given)
-    if any(file.fault and file.status != "extra" for file in report.files):
+    recorded = any(one.check == "record" and one.status == "pass" for one in report.findings)
+    if not recorded and any(file.fault and file.status != "extra" for file in report.files):
         return ""
-    if any(file.fault for file in report.files):
+    if not recorded and any(file.fault for file in report.files):
         return "nothing to fetch again"
-    return "its files are as recorded, so that the same would come again: report it, or correct the catalog"
+    same = "its files are as recorded, so that the same would come again"
+    if isinstance(report, ModelReport):
+        return f"{same}: report it, or correct the catalog"
+    source = next(head.from_ for head in shelf.catalog.heads if head.name == report.head)
+    step = command("discover", source, catalogs=shelf.given)
+    return (
+        f"{same}: `{step}` tells whether the Hub holds others now, and how to take them in; if not, report it"
+    )
 
 
 def _left(report: HeadReport | ModelReport, place: Place) -> list[str]:

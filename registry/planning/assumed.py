@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 ITEM_BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -36,10 +36,14 @@ class AssumedTimes:
     def of_device(cls, device: str | None) -> AssumedTimes:
         """Where nothing was timed: a CPU's times for a CPU, an H100's for a GPU and where nobody says.
 
+        For any other kind of device it is an H100's too, and told as standing in for it.
+
         Args:
-            device: 'cpu', 'cuda', or None.
+            device: 'cpu', 'cuda' or another of torch's device types, or None.
         """
-        return A_CPU if device == "cpu" else AN_H100
+        if device == "cpu":
+            return A_CPU
+        return AN_H100 if device in {None, "cuda"} else replace(AN_H100, of=f"one H100 in place of {device}")
 
     @classmethod
     def from_measured(

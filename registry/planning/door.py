@@ -13,8 +13,9 @@ from registry.command import Catalogs, command, loading_words
 from registry.errors import GenerationError, UsageError
 from registry.names import find_model
 from registry.planning.law import Law
+from registry.planning.measurement import Measurement
 from registry.planning.planned import MOST_MODELS, TOP, Plan
-from registry.planning.setup import Engine
+from registry.planning.setup import Engine, is_device
 from registry.shelf import Shelf
 
 DTYPES: Final = ("float32", "bfloat16", "float16")
@@ -106,12 +107,14 @@ def plan_here(
     installed: bool = False,
     run: str | None = None,
     top: int = TOP,
+    measurements: Sequence[Measurement] | None = None,
     catalogs: Catalogs = (),
     loading: Sequence[str] = (),
 ) -> Plan:
     """The same over an open shelf; without chains where of the target neither time nor size is known.
 
-    Recommended commands are given `catalogs`, and those that measure `loading`, the words of a command line.
+    Recommended commands are given `catalogs`, and those that measure `loading`, the words of a command line. Where no
+    `measurements` are given, the store's are taken; of two of the same kind and subject the later one counts.
     """
     from registry.planning.known import known_here  # noqa: PLC0415 - `import registry` does without
     from registry.planning.plan import plan as ranked  # noqa: PLC0415 - numpy
@@ -123,14 +126,19 @@ def plan_here(
         ("memory_bytes", 1 if memory_bytes is None else memory_bytes, "a number of bytes, or None"),
     ):
         _require(isinstance(count, int) and count >= 1, name, expected, count)
-    _require(device is None or isinstance(device, str), "device", "a name, as 'cpu' or 'cuda:0'", device)
+    _require(
+        device is None or is_device(device),
+        "device",
+        "a device as torch names it, such as 'cpu', 'cuda' or 'cuda:0'",
+        device,
+        next_step="Name one, or leave it out: the plan is then for what was measured here.",
+    )
     _require(dtype in {None, *DTYPES}, "dtype", f"one of {', '.join(DTYPES)}", dtype)
     _require(engine in {None, *get_args(Engine)}, "engine", f"one of {', '.join(get_args(Engine))}", engine)
     last = find_model(shelf.catalog, target).alias
     first = None if source is None else find_model(shelf.catalog, source).alias
-    measured = known_here(
-        shelf, read_measurements(), subjects=[last], device=device, dtype=dtype, engine=engine
-    )
+    known = read_measurements() if measurements is None else measurements
+    measured = known_here(shelf, known, subjects=[last], device=device, dtype=dtype, engine=engine)
     found = ranked(
         shelf,
         last,
@@ -206,6 +214,6 @@ def _law(**options: float) -> Law:
         raise GenerationError(option=name, expected=RANGES[name], found=options[name]) from None
 
 
-def _require(sound: bool, option: str, expected: str, found: object) -> None:
+def _require(sound: bool, option: str, expected: str, found: object, *, next_step: str = "") -> None:
     if not sound:
-        raise GenerationError(option=option, expected=expected, found=found)
+        raise GenerationError(option=option, expected=expected, found=found, next_step=next_step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, Literal, TypedDict
 
 from pydantic import Field
@@ -11,6 +12,22 @@ from registry.records import Record
 Engine = Literal["eager", "captured", "fused"]
 STORED: Final = "stored"
 ALSO: Final = "+"  # between the dtypes of models that do not have one and the same
+DEVICE_TYPES: Final = (
+    "cpu|cuda|mps|xpu|hpu|xla|hip|mtia|maia|ipu|ve|fpga|"
+    "vulkan|opengl|opencl|mkldnn|ideep|lazy|meta|privateuseone"
+)
+"""As torch names them, who would have to be imported to be asked."""
+
+_DEVICE: Final = re.compile(rf"(?:{DEVICE_TYPES})(?::(?:0|[1-9][0-9]*))?")
+
+
+def is_device(name: object) -> bool:
+    """Whether torch takes it for the name of a device, there or not.
+
+    >>> is_device("cuda:1"), is_device("mps"), is_device("cdua"), is_device("CPU"), is_device("cuda:")
+    (True, True, False, False, False)
+    """
+    return isinstance(name, str) and _DEVICE.fullmatch(name) is not None
 
 
 class Loading(TypedDict, total=False):

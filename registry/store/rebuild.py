@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from registry.errors import StoreError
+from registry.home import downloaded_lock_path
+from registry.lock import read_downloaded
 from registry.store.database import Database
 from registry.store.faults import corrupted, told
 from registry.store.place import BUSY_TIMEOUT_S, StorePlace, store_place
@@ -30,13 +32,20 @@ if TYPE_CHECKING:
 
     from registry.shelf import Shelf
 
+_Known: TypeAlias = tuple[str, str, str]
+"""Kind, name and folder of a checkpoint."""
+
 COMPANIONS: Final = ("-wal", "-shm")
 """What SQLite keeps beside a file: its log, and the index of the log."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuilt:
-    """What the store holds now. `set_aside` is where the damaged file went, if it was damaged."""
+    """What the store holds now.
+
+    `set_aside` is where the damaged file went, if it was damaged. `left_out` are heads and models, by name, that were
+    recorded here and that no catalog of the shelf has.
+    """
 
     store: str
     checkpoints: int
@@ -44,6 +53,7 @@ class Rebuilt:
     verifications: int
     measurements: int
     set_aside: Path | None
+    left_out: tuple[str, ...]
 
 
 def rebuild(shelf: Shelf, *, url: str | None = None, environ: Mapping[str, str] | None = None) -> Rebuilt:
@@ -58,24 +68,31 @@ def rebuild(shelf: Shelf, *, url: str | None = None, environ: Mapping[str, str] 
 
     Raises:
         StoreError: Locked, read-only, full, newer or out of reach; nothing was changed.
+        UsageError: The record of what was downloaded cannot be read.
     """
     place = store_place(url, environ)
+    recorded = read_downloaded(downloaded_lock_path(environ))
     seen = tuple(sightings_on(shelf))
     if place.path is None:
-        return _in_place(place, seen)
-    with _alone(place, place.path):
-        if _is_sound(place, place.path):
-            return _in_place(place, seen)
-        return _anew(place, place.path, seen)
+        done, before = _in_place(place, seen)
+    else:
+        with _alone(place, place.path):
+            sound = _is_sound(place, place.path)
+            done, before = _in_place(place, seen) if sound else _anew(place, place.path, seen)
+    known = {*shelf.catalog.models, *(head.name for head in shelf.catalog.heads)}
+    here = {name for _, name, folder in before if Path(folder).is_dir()}
+    return replace(done, left_out=tuple(sorted({*recorded.heads, *recorded.models, *here} - known)))
 
 
-def _in_place(place: StorePlace, seen: Sequence[Sighting]) -> Rebuilt:
+def _in_place(place: StorePlace, seen: Sequence[Sighting]) -> tuple[Rebuilt, Collection[_Known]]:
+    """What came of it, and the checkpoints that there were before."""
     with Store.at(Database(place)) as store:
+        before = [(one.kind, one.name, one.folder) for one in store.checkpoints()]
         store.replace(seen, {})
-        return Rebuilt(store=place.shown, set_aside=None, **store.counts())
+        return Rebuilt(store=place.shown, set_aside=None, left_out=(), **store.counts()), before
 
 
-def _anew(place: StorePlace, path: Path, seen: Sequence[Sighting]) -> Rebuilt:
+def _anew(place: StorePlace, path: Path, seen: Sequence[Sighting]) -> tuple[Rebuilt, Collection[_Known]]:
     saved = salvage(path)
     new = path.with_name(f"{path.name}.new")
     try:
@@ -93,7 +110,7 @@ def _anew(place: StorePlace, path: Path, seen: Sequence[Sighting]) -> Rebuilt:
     finally:
         with suppress(OSError):
             _remove(new)
-    return Rebuilt(store=place.shown, set_aside=aside, **counts)
+    return Rebuilt(store=place.shown, set_aside=aside, left_out=(), **counts), saved.first_seen.keys()
 
 
 def _is_sound(place: StorePlace, path: Path) -> bool:

@@ -108,6 +108,18 @@ def note_readings(shelf: WatchedShelf) -> str | None:
     return None
 
 
+def try_store() -> StoreError | None:
+    """Why nothing can be put into the store now, if nothing can. It is made where there is none."""
+    from registry.store.store import Store  # noqa: PLC0415 - as above
+
+    try:
+        with Store.open() as store:
+            store.try_writing()
+    except StoreError as error:
+        return error
+    return None
+
+
 def note_measurements(measurements: Sequence[Measurement]) -> str | None:
     """Keep what was measured.
 

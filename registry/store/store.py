@@ -161,6 +161,10 @@ class Store:
         rows = [*map(verification_row, verifications), *map(measurement_row, measurements)]
         self._write(lambda session: session.add_all(rows))
 
+    def try_writing(self) -> None:
+        """Write nothing, as a writer would. Raises StoreError."""
+        self._write(lambda session: session.connection())
+
     def checkpoints(self) -> tuple[StoredCheckpoint, ...]:
         """Every checkpoint, with its files, by kind, name and folder."""
         return self._database.run(all_checkpoints)

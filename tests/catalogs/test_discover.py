@@ -12,7 +12,10 @@ import pytest
 from tests.catalogs.conftest import FIRST, REPO, SECOND
 from tests.conftest import Outcome
 from tests.hub.server import LocalHub, Refusal
+from tests.registry.stored import write_head
 
+BUILTIN = "ArcticHuaji/specdecpp-acc-heads"
+OURS = "qwen3-0.6b--to--qwen3-1.7b/exp-weight6-layer3"
 Run = Callable[..., Outcome]
 pytestmark = pytest.mark.usefixtures("hub")
 
@@ -54,6 +57,29 @@ def test_changes_since_the_lock_are_found(specreg: Run, hub: LocalHub, own: Path
     assert (code, stands[FIRST]) == (0, "changed")
     assert f"changed\t{FIRST}\tREADME.md" in lines
     assert f"take in\tspecreg lock {own} --upgrade {FIRST}" in lines
+
+
+def test_a_change_in_the_builtin_catalog_is_taken_in(
+    specreg: Run, hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    That catalog is not edited: the commands told, run as they are printed, lay an entry over it and fetch its files.
+    """
+    monkeypatch.chdir(tmp_path)
+    write_head(hub.root / BUILTIN / OURS)
+    specreg("download", OURS)
+    hub.put(BUILTIN, f"{OURS}/config.json", b'{"hidden_size": 4,  "num_layers": 2}')
+    again = specreg("download", OURS).out
+    assert "`specreg discover specdecpp` tells whether the Hub holds others now" in again
+
+    lines = [line.split("\t") for line in specreg("discover", "specdecpp").out.splitlines()]
+    steps = [line[1].split() for line in lines if line[0] == "take in"]
+    for step in steps:
+        assert specreg(*step[1:]).code == 0, step
+
+    assert len(steps) == 3
+    assert not [line for line in lines if line[0] == "take out"]
+    assert f"same\t{OURS}" in specreg("discover", "specdecpp", "--catalog", "mine.yaml").out
 
 
 def test_a_commit_that_changed_other_things_changes_no_head(specreg: Run, hub: LocalHub, own: Path) -> None:

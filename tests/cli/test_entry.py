@@ -6,13 +6,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
 from tests.conftest import Outcome
+from tests.registry.stored import write_head
 
 Run = Callable[..., Outcome]
+OWN = """
+version: 1
+sources:
+  mine: {path: .}
+heads:
+  - {source: pico-little, target: pico-draft, run: mine, from: mine}
+"""
 DOWNLOAD = ("download", "qwen3-0.6b", "qwen3-14b")
 
 
@@ -100,6 +109,40 @@ def test_a_reader_that_has_enough_is_no_fault(arguments: tuple[str, ...]) -> Non
         os.close(writing)
 
     assert (found.code, found.err) == (0, "")
+
+
+def test_a_reader_that_has_enough_hides_no_fault(tmp_path: Path) -> None:
+    """
+    `specreg lock mine.yaml --check | head -1` ends as it does without a pipe, even if nobody reads a word of it.
+    """
+    write_head(tmp_path / "pico-little--to--pico-draft" / "mine")
+    own = tmp_path / "mine.yaml"
+    own.write_text(OWN)
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        found = in_a_process("lock", str(own), "--check", stdout=writing)
+    finally:
+        os.close(writing)
+
+    assert (found.code, found.err) == (1, "")
+
+
+def test_what_is_only_to_be_read_ends_with_its_reader() -> None:
+    """
+    `specreg decode ... | head -1` does not decode on for nobody, and is no fault.
+    """
+    code = "from registry.cli.entry import main; from registry.cli.streams import settle_streams as settle; settle(); "
+    code += "import registry.cli.decode as module; module.decode.callback = lambda **_: print('a word') or (1 / 0)"
+    code += "; main(['decode', 'pico-target'])"
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = subprocess.run([sys.executable, "-u", "-c", code], stdout=writing, check=False)
+    finally:
+        os.close(writing)
+
+    assert ended.returncode == 0
 
 
 def test_a_store_with_an_address_that_is_none_is_one_sentence() -> None:

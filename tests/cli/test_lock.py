@@ -121,6 +121,42 @@ def test_what_is_not_whole_is_not_recorded(specreg: Run, own: Path, kind: str, m
     assert not own.with_suffix(".lock").exists()
 
 
+@pytest.mark.parametrize("damage", ["cut", "hello"])
+@pytest.mark.parametrize("kind", ["head", "model"])
+def test_what_is_damaged_is_not_recorded(specreg: Run, own: Path, kind: str, damage: str) -> None:
+    """
+    Weights that could never be loaded are refused by their name, and not recorded as if they were meant to be so.
+    """
+    folder = own.parent / "mine" / HEAD
+    if kind == "model":
+        shutil.copytree(ROOT / "heads" / "pico" / "pico-little", own.parent / "little")
+        own.write_text(own.read_text() + "models:\n  mine: {path: ./little}\n")
+        folder = own.parent / "little"
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] if damage == "cut" else b"hello")
+
+    found = specreg("lock", str(own))
+
+    assert found.code == 2
+    assert (
+        f"{HEAD if kind == 'head' else 'mine'} in {folder} cannot be recorded: model.safetensors" in found.err
+    )
+    assert not own.with_suffix(".lock").exists()
+
+
+def test_what_was_damaged_since_differs_from_the_lock(specreg: Run, own: Path) -> None:
+    """
+    That is what --check looks for: it ends with 1.
+    """
+    specreg("lock", str(own))
+    (own.parent / "mine" / HEAD / "model.safetensors").write_bytes(b"hello")
+
+    found = specreg("lock", str(own), "--check")
+
+    assert found.code == 1
+    assert f"changed\t{HEAD}/model.safetensors" in found.out
+
+
 @pytest.mark.parametrize("weights", ["pytorch_model.bin", "model.safetensors"])
 def test_either_kind_of_weights_makes_a_whole_head(specreg: Run, own: Path, weights: str) -> None:
     """

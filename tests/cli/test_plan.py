@@ -102,6 +102,48 @@ def test_what_is_missing_is_measured_first(specreg: Run, monkeypatch: pytest.Mon
     assert [share["from"] for share in pair["basis"]["acceptance"].values()] == ["measured"]
 
 
+def test_what_was_measured_counts_though_it_is_not_kept(
+    specreg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    With a store that cannot be written, which is said before it is measured, the plan goes by what was measured.
+    """
+    monkeypatch.setattr(effort, "USUAL", Effort(passes=1, forwards=1, seconds=0.01, runs=1, tokens=2, head=1))
+    monkeypatch.setattr("registry.cli.measure.PROMPTS", 1)
+    monkeypatch.setattr("registry.cli.measure.NEW_TOKENS", 4)
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SPECREG_DATABASE_URL", f"sqlite:///{tmp_path / 'file' / 'store.db'}")
+
+    found = specreg("plan", "pico-little", "--measure", "--json")
+
+    assert found.code == 2
+    (alone,) = json.loads(found.out)["chains"]
+    assert set(alone["basis"]["forwards"].values()) == {"measured"}
+    assert found.err.count("is told, but not kept") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plan", "pico-little"),
+        ("decode", "--auto", "pico-little", "--prompt", "x", "--max-new-tokens", "1", "--device", "cpu"),
+    ],
+    ids=lambda one: one[0],
+)
+def test_a_damaged_store_does_not_stop_it(specreg: Run, own_home: Path, arguments: tuple[str, ...]) -> None:
+    """
+    Without a store everything works: one line tells what is wrong with it, and nothing in it is used.
+    """
+    (own_home / "specreg").mkdir(parents=True)
+    (own_home / "specreg" / "store.db").write_text("garbage\n" * 99)
+
+    found = specreg(*arguments)
+
+    assert found.code == 0
+    assert found.out
+    assert found.err.count("is corrupted") == found.err.count("is not used") == 1
+
+
 def test_what_broke_off_before_it_was_timed_is_told(
     specreg: Run, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

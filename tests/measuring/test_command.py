@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from heads.measuring import effort
+from heads.measuring import measure as measuring
+from heads.measuring.clock import Clock
 from heads.measuring.effort import Effort
 from registry.planning.law import Law
 from registry.store.measured import read_measurements
@@ -72,7 +74,7 @@ def test_a_store_that_cannot_be_written_is_told_once(
     specreg: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    What was measured is printed all the same, and the exit code tells that no plan will know of it.
+    At once, before anything is measured; that is printed all the same, and the exit code tells that no plan will know.
     """
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("SPECREG_DATABASE_URL", f"sqlite:///{tmp_path / 'file' / 'store.db'}")
@@ -83,4 +85,24 @@ def test_a_store_that_cannot_be_written_is_told_once(
     assert found.code == 2
     assert not document["kept"]
     assert len(document["measurements"]) == 2
-    assert found.err.count("What was measured stands") == 1
+    assert found.err.count("is told, but not kept") == 1
+    assert found.err.count("store.db") == 1
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_busy_machine_is_told_what_to_do(
+    specreg: Run, monkeypatch: pytest.MonkeyPatch, quick: bool
+) -> None:
+    """
+    To measure again; an option is named only where it was given, as `plan --measure` has none.
+    """
+    once = Effort(passes=1, forwards=1, seconds=0.01, runs=1, tokens=2, head=1)
+    monkeypatch.setattr(effort, "USUAL", once)
+    for module in (effort, measuring):
+        monkeypatch.setattr(module, "QUICK", Effort(passes=1, forwards=2, seconds=0.01, runs=1, tokens=2))
+    monkeypatch.setattr(Clock, "unsteady", ["pico-little"])
+
+    found = specreg("measure", "pico-little", *SHORT, *(["--quick"] if quick else []))
+
+    assert "this machine has other work to do. Measure again with `specreg measure`" in found.err
+    assert ("without --quick" in found.err) == quick

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+import torch
 
 from registry.planning.assumed import A_CPU as CPU
 from registry.planning.assumed import AN_H100 as GPU
@@ -16,7 +17,7 @@ from registry.planning.measured import Measured
 from registry.planning.measurement import Measurement
 from registry.planning.plan import plan
 from registry.planning.planned import Plan
-from registry.planning.setup import Setup
+from registry.planning.setup import DEVICE_TYPES, Setup
 from registry.planning.timing import ForwardTime, ForwardTimes
 from registry.shelf import Shelf
 from tests.planning.measurements import HERE, edged, fingerprinted, stored, timed
@@ -72,6 +73,29 @@ def test_a_gpu_without_times_has_an_h100s(shelf: Shelf) -> None:
 
     assert alone(found) == pytest.approx(GPU.seconds(2 * SIZES["large"]))
     assert found.device == f"{CARD}, not timed ({GPU})"
+
+
+def test_a_device_that_nobody_assumed_is_told_as_another(shelf: Shelf) -> None:
+    """
+    An H100's times stand in for those of any GPU that is none of CUDA's, and the plan says for which.
+    """
+    found = plan(shelf, "large", measured=known_here(shelf, [], device="mps:0"), law=Law())
+
+    assert alone(found) == pytest.approx(GPU.seconds(2 * SIZES["large"]))
+    assert (
+        found.device == "a setup that was not measured (times of one H100 in place of mps assumed, 3.0 TB/s)"
+    )
+
+
+def test_devices_are_those_of_torch() -> None:
+    """
+    A plan, which does without torch, takes the names that torch takes.
+    """
+    with pytest.raises(RuntimeError, match="Expected one of") as caught:
+        torch.device("none")
+
+    told = str(caught.value).partition("one of ")[2].partition(" device type")[0]
+    assert sorted(DEVICE_TYPES.split("|")) == sorted(told.split(", "))
 
 
 @pytest.mark.parametrize(("asked", "times", "item"), [("cpu", CPU, 4), ("cuda:1", GPU, 2), (None, GPU, 2)])

@@ -16,16 +16,25 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from registry.errors import StoreError
-from registry.records import Head
+from registry.home import downloaded_lock_path
+from registry.lock import Lock, write_lock
+from registry.records import Head, LockEntry
 from registry.shelf import Shelf
 from registry.store.remembering import note_download, note_verification
 from registry.store.store import Store
 from tests.conftest import Outcome
+from tests.registry.stored import write_head
 from tests.store.conftest import HEAD
 from tests.store.reports import faulty
 from tests.store.test_store import downloaded
 
 Run = Callable[..., Outcome]
+MINE = """
+version: 1
+sources: {mine: {path: .}}
+models: {a: {}, b: {}}
+heads: [{source: a, target: b, run: mine, from: mine}]
+"""
 
 
 def listed(specreg: Run) -> dict[str, Any]:
@@ -263,6 +272,27 @@ def test_rebuild_says_where_a_damaged_store_went(specreg: Run, folder: Path, sto
 
     (aside,) = store_file.parent.glob("store.db.bad-*")
     assert f"The damaged store was set aside: {aside}" in found.out
+
+
+def test_rebuild_says_what_it_leaves_out(specreg: Run, tmp_path: Path) -> None:
+    """
+    What the store or the record of downloads has, and no catalog that was read names; with its catalog it is there.
+    """
+    write_head(tmp_path / "a--to--b" / "mine")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(MINE)
+    specreg("verify", "--catalog", str(mine))
+    record = Lock().with_head("c--to--d/theirs", LockEntry(commit="0" * 40, files={}))
+    write_lock(record, downloaded_lock_path())
+
+    without = specreg("store", "rebuild")
+    within = json.loads(specreg("store", "rebuild", "--catalog", str(mine), "--json").out)
+
+    assert without.code == 0
+    assert "2 checkpoints were left out" in without.err
+    assert "a--to--b/mine, c--to--d/theirs. `specreg store rebuild --catalog FILE`" in without.err
+    assert within["left_out"] == ["c--to--d/theirs"]
+    assert "a--to--b/mine" in {one.name for one in Store.open().checkpoints()}
 
 
 def test_a_second_download_of_what_is_known_writes_nothing(

@@ -76,6 +76,35 @@ def test_what_is_missing_is_fetched(installed: Machine, gone: str) -> None:
     assert link.read_bytes() == served(installed)
 
 
+def test_what_was_published_damaged_is_not_fetched_again(machine: Machine) -> None:
+    """
+    The same would come again, which is said, with the command that tells whether the hub holds others by now.
+    """
+    (machine.hub.root / REPO / EDGE / WEIGHTS).write_bytes(b"hello")
+    machine.download()
+    machine.hub.requests.clear()
+
+    (done,) = mend(machine).repairs
+
+    assert not done.repaired
+    assert "the same would come again: `specreg discover published` tells" in done.detail
+    assert machine.hub.requests == []
+
+
+def test_what_the_hub_has_no_more_is_told_with_what_it_has(installed: Machine) -> None:
+    """
+    Where its history was rewritten the recorded commit is gone, and the way to other bytes is named.
+    """
+    spoil(installed)
+    installed.hub.put(REPO, f"{EDGE}/README.md", b"# other\n")
+
+    (done,) = mend(installed).repairs
+
+    assert not done.repaired
+    assert "has no revision" in done.detail
+    assert "`specreg discover` tells" in done.detail
+
+
 def test_a_blob_that_stays_bad_is_deleted(installed: Machine) -> None:
     """
     When the hub's answer is bad too, the bad blob goes and the sound one stays.
