@@ -277,9 +277,7 @@ def device_named(name: str | torch.device | None) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = (
-            str(error).partition(". ")[0].splitlines()[0]
-        )  # some of torch's go on about what else there is
+        reason = str(error).partition(". ")[0].splitlines()[0]  # torch may go on about what else there is
         raise UsageError(
             f"No device {str(name)!r} here: {reason}. Expected 'cpu', or 'cuda' where torch finds a GPU."
         ) from error

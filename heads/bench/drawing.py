@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 PEERS: Final = frozenset({"plain", "generate", "assisted"})
 PARTS: Final = ("#0a3069", "#0969da", "#54aeff", "#b6e3ff")
-DWARFED: Final = (
-    3  # bars that are longer than so many times the others' longest are cut, lest nothing else be seen
-)
+DWARFED: Final = 3  # bars longer than so many times the others' longest are cut, lest these be not seen
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
