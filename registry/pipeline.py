@@ -118,11 +118,12 @@ class Pipeline:
         """Folder of the last head, as the published card names it."""
         return self.heads[-1].path if self.heads else None
 
-    def require_installed(self) -> None:
-        """Raise NotInstalledError for all models and heads that are not on this machine, at once."""
+    def require_installed(self, *, heads: bool = True) -> None:
+        """Raise NotInstalledError for all models, and heads if wanted, that are not on this machine, at once."""
         shelf = self.shelf
         places = {model.alias: shelf.model_place(model) for model in self.chain.models}
-        places |= {head.name: shelf.head_place(head) for head in self.chain.heads}
+        if heads:
+            places |= {head.name: shelf.head_place(head) for head in self.chain.heads}
         missing = {name: place for name, place in places.items() if place.folder is None}
         if missing:
             raise NotInstalledError(

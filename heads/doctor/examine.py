@@ -12,7 +12,7 @@ from heads.bench.prompts import BenchPrompt
 from heads.doctor.acceptance import judge_acceptance, low_edges
 from heads.doctor.check import Check, Examination
 from heads.doctor.decoding import Decoded, decode_prompts, judge_decoding
-from heads.doctor.files import judge_files, require_models, told_once
+from heads.doctor.files import judge_files, told_once
 from heads.doctor.fit import chosen_chain, misfits
 from heads.doctor.heads import judge_heads
 from heads.doctor.loading import Patient, load_patient
@@ -22,6 +22,7 @@ from heads.doctor.readings import TOKENS, read_texts
 from heads.doctor.speed import judge_speed, lengths_for, measured_here, slow
 from heads.measuring.setting import setup_of
 from registry.errors import GenerationError
+from registry.pipeline import Pipeline
 from registry.shelf import Shelf
 
 SECOND_LOOKS: Final = 2
@@ -68,7 +69,7 @@ def examine(
         UsageError: It could not look: no such device, no room, or a prompt that is too long.
     """
     chain, checks = chosen_chain(shelf, source, target, length=length, via=via, run=run)
-    require_models(shelf, chain)
+    Pipeline(chain, shelf).require_installed(heads=False)  # without models there is nothing to look at
     checks += judge_files(shelf, chain)
     given = {"run": run, "device": device, "dtype": dtype, "engine": engine, "chat": "" if chat else None}
     options = {name: value for name, value in given.items() if value is not None}

@@ -8,26 +8,12 @@ from heads.doctor.check import Check
 from heads.doctor.remedy import as_recorded, on_record, put_right
 from heads.models import SAFETENSORS
 from registry.chains import Chain
-from registry.errors import NotInstalledError
 from registry.files.filenames import WEIGHTS
 from registry.records import HEAD_SEPARATOR, Head, LockEntry, Model
 from registry.report import HeadReport, ModelReport
 from registry.shelf import Shelf
-from registry.suggested import bringing
 
 TOLD_BY_FIT = {"hidden_size", "depth", "tokenizer", "vocabulary"}
-
-
-def require_models(shelf: Shelf, chain: Chain) -> None:
-    """Say at once which models are not here: without them there is nothing to look at. Raises NotInstalledError."""
-    places = {model.alias: shelf.model_place(model) for model in chain.models}
-    missing = {name: place for name, place in places.items() if place.folder is None}
-    if missing:
-        raise NotInstalledError(
-            subject=tuple(missing),
-            where=", ".join(dict.fromkeys(place.looked_in for place in missing.values())),
-            next_step=bringing(chain.names, missing, catalogs=shelf.given),
-        )
 
 
 def judge_files(shelf: Shelf, chain: Chain) -> Iterator[Check]:
