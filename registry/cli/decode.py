@@ -20,6 +20,7 @@ from registry.cli.recalling import recalled_measurements
 from registry.errors import GenerationError
 
 if TYPE_CHECKING:
+    from heads.tuning.lengths import KnownLengths
     from registry.pipeline import Pipeline
     from registry.planning.law import Law
 
@@ -78,7 +79,8 @@ def decode(source: str, target: str | None, as_json: bool, auto: bool, **options
 
     The text is that of TARGET alone, token for token when greedy and in law when sampled; the smaller
     models only make it faster. Checkpoints are verified before they are loaded. Where no option says how long to draft,
-    the lengths that `specreg tune` stored for this chain and machine are used, if there are any.
+    those are used that `specreg tune` found for this chain on this machine, else those that suit what `specreg measure`
+    found, else 1 to 8 tokens at a threshold of 0.5.
     """
     settings = _settings(options)
     prompt = _prompt(options["prompt"])
@@ -120,8 +122,8 @@ def decode(source: str, target: str | None, as_json: bool, auto: bool, **options
     )
     if planned is not None and (warning := planned.elsewhere(setup_of(cascade))):
         click.echo(f"specreg: {warning}", err=True)
-    if origin != "option" and (found := _tuned(pipeline, cascade, settings)):
-        settings, origin = settings | found, "tuned"
+    if origin != "option" and (known := _known(pipeline, cascade, settings)):
+        settings, origin = settings | known.lengths.settings, known.origin
     warm_up(
         cascade,
         begun,
@@ -171,13 +173,12 @@ def _law(options: dict[str, Any]) -> Law | None:
         return None
 
 
-def _tuned(pipeline: Pipeline, cascade: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    """Lengths that were found by running this chain here; none where the store does not tell."""
-    from heads.tuning.tuned import tuned_lengths
+def _known(pipeline: Pipeline, cascade: Any, settings: dict[str, Any]) -> KnownLengths | None:
+    """Lengths that suit this chain here; None where the store does not tell."""
+    from heads.tuning.lengths import known_lengths
 
     law = _law(settings)
-    found = None if law is None else tuned_lengths(pipeline, cascade, law, recalled_measurements())
-    return {} if found is None else found.settings
+    return None if law is None else known_lengths(pipeline, cascade, law, recalled_measurements())
 
 
 def _new_tokens(options: dict[str, Any], prompt_tokens: int) -> int:

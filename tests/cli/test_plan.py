@@ -395,7 +395,8 @@ def test_tuned_lengths_are_kept_and_used(
     specreg: Run, measured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    `tune` says what it found; `decode` of the same chain then says that it uses it, and not where an option decides.
+    `tune` says what it found; `decode` of the same chain then says that it uses it, where no option and no other way to
+    draw decides.
     """
     monkeypatch.setenv("SPECREG_HOME", str(measured))
     chain = ("pico-draft", "pico-target", "--length", "2")
@@ -415,6 +416,28 @@ def test_tuned_lengths_are_kept_and_used(
         line for line in specreg("plan", "pico-target").out.splitlines() if line.startswith("pico-draft ->")
     )
     assert f"{lengths} (tuned" in line.split("\t")[3]
+
+
+def test_a_measured_chain_is_drafted_for_as_planned(
+    specreg: Run, measured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    `decode` takes the lengths that `plan` shows for a chain; of what was not measured, those of any machine.
+    """
+    monkeypatch.setenv("SPECREG_HOME", str(measured))
+    pair = ("pico-little", "pico-target")
+    shown = json.loads(specreg("plan", *pair, "--json").out)["chains"]
+    (planned,) = (one["settings"] for one in shown if one["models"] == list(pair))
+    decode = ("--prompt", "def main():", "--max-new-tokens", "4", "--json")
+
+    drafting = json.loads(specreg("decode", *pair, "--length", "2", *decode).out)["drafting"]
+    other = json.loads(specreg("decode", "pico-little", "pico-draft", *decode).out)["drafting"]
+
+    assert drafting["from"] == "planned"
+    assert {name: [edge[name] for edge in drafting["edges"]] for name in ("min_draft", "max_draft")} == {
+        name: planned[name] for name in ("min_draft", "max_draft")
+    }
+    assert other["from"] == "default"
 
 
 def test_what_was_tuned_and_not_kept_is_a_fault(
