@@ -25,6 +25,7 @@ class RecordedHead:
         self.head = head
         self.refusal: str | None = None  # why nothing is recorded, where that was tried
         self.held = held_of(head)  # by what is recorded
+        self._ways: dict[tuple[Question, int, torch.dtype, torch.device], Callable[[Tensor], Tensor]] = {}
         self._recordings: dict[tuple[Question, int, torch.dtype], Callable[[Tensor], Tensor]] = {}
 
     @property
@@ -46,6 +47,7 @@ class RecordedHead:
         if held != self.held:
             self.held = held
             self._recordings.clear()
+            self._ways.clear()
 
     def warm_up(self, most: int, dtype: torch.dtype) -> None:
         """Record ahead what up to so many positions need."""
@@ -63,13 +65,23 @@ class RecordedHead:
                 break
 
     def _answer(self, question: Question, hidden: Tensor) -> Tensor:
+        place = (question, len(hidden), hidden.dtype, hidden.device)
+        way = self._ways.get(place)
+        if way is None:
+            way = self._ways[place] = self._way(question, hidden)
+        return way(hidden)
+
+    def _way(self, question: Question, hidden: Tensor) -> Callable[[Tensor], Tensor]:
+        """How so many positions are answered for."""
         count = len(hidden)
         positions = next((one for one in POSITIONS if one >= count), None)
         if positions is None or hidden.device != self.head.output.weight.device:
-            return self._asked(question)(hidden)
-        if positions > count:
-            hidden = pad(hidden, (0, 0, 0, positions - count))
-        return self._recorded(question, hidden)(hidden)[:count]
+            return self._asked(question)
+        rest = positions - count
+        if not rest:
+            return self._recorded(question, hidden)
+        play = self._recorded(question, pad(hidden, (0, 0, 0, rest)))
+        return lambda now: play(pad(now, (0, 0, 0, rest)))[:count]
 
     def _asked(self, question: Question) -> Callable[[Tensor], Tensor]:
         return self.head.acceptance if question == "acceptance" else self.head.logit
