@@ -149,7 +149,7 @@ def _config(sight: HeadSight) -> Verdict:
     if CONFIG in sight.problems:
         return "fail", sight.problems[CONFIG]
     if sight.config is None:
-        return "unknown", "no config.json to look into"
+        return "unknown", "no sound config.json to look into"
     told = f"hidden_size {sight.config.hidden_size}, num_layers {sight.config.num_layers}"
     if sight.config.unknown:
         return (

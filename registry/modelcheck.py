@@ -165,7 +165,7 @@ def _config(sight: _ModelSight, model: Model) -> _Verdict:
     if CONFIG in sight.problems:
         return "fail", sight.problems[CONFIG]
     if sight.sizes is None:
-        return "unknown", "no config.json to look into"
+        return "unknown", "no sound config.json to look into"
     stated = {"hidden_size": model.hidden_size, "vocab_size": model.vocab_size}
     wrong = [
         f"{name}: expected {stated[name]} as the catalog says, got {found}"

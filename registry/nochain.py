@@ -144,14 +144,18 @@ def _narrowed(wish: Wish, graph: HeadGraph) -> str:
     there_is = []
     if wish.length is not None:
         lengths = [str(count) for count in _COUNTS if _exists(graph, wish, count)]
-        there_is.append(f"Lengths there are: {_named(lengths, f'none up to {MOST_MODELS}')}.")
+        there_is.append(
+            f"Lengths of the chains between them: {_named(lengths, f'none up to {MOST_MODELS}')}."
+        )
     if wish.via:
-        there_is.append(f"Models on the way: {_named(_on_the_way(graph, wish), 'none')}.")
+        there_is.append(f"Models between them: {_named(_on_the_way(graph, wish), 'none')}.")
     if wish.run is not None:
-        there_is.append(f"Runs on the way: {_named(_runs_on_the_way(graph, wish), 'none')}.")
+        there_is.append(
+            f"Training runs of the heads between them: {_named(_runs_on_the_way(graph, wish), 'none')}."
+        )
     asked = f" with {wish.options}" if wish.options else ""
     return " ".join(
-        [f"No chain leads from {source} to {target}{asked}.", *there_is, "Leave an option out, or change it."]
+        [f"No chain leads from {source} to {target}{asked}.", *there_is, "Change an option, or leave it out."]
     )
 
 

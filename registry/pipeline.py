@@ -68,6 +68,10 @@ class Pipeline:
     chain: Chain
     shelf: Shelf
 
+    def __str__(self) -> str:
+        """For people: `pico-little -> pico-target`."""
+        return " -> ".join(self.models)
+
     @property
     def models(self) -> tuple[str, ...]:
         """Aliases, smallest first."""

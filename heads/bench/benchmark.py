@@ -137,7 +137,9 @@ class Benchmark:
         known = [system.mode for system in systems]
         for mode in self.modes or ():
             if mode not in known:
-                raise UsageError(f"{mode!r} is no way to decode this chain; there are {', '.join(known)}.")
+                raise UsageError(
+                    f"{mode!r} is no way to decode this chain. Its modes are {', '.join(known)}."
+                )
         wanted = set(known if self.modes is None else [PLAIN, *self.modes])
         return [system for system in systems if system.mode in wanted]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from heads.picture import FAINT, INK, OURS, THEIRS, picture
+from registry.planning.law import Law
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +33,26 @@ def draw(report: dict[str, Any], path: Path) -> None:
         _speeds(speed, report)
         _positions(positions, report)
         _times(time, report)
+        figure.suptitle(told(report), x=0.005, ha="left", fontsize=8, color=INK)
+
+
+def told(report: dict[str, Any]) -> str:
+    """What a report is of, in a line: the chain, the texts, and what they ran on."""
+    sampling, facts = dict(report["sampling"]), report["provenance"]
+    most = sampling.pop("max_new_tokens")
+    texts = [
+        Law(**sampling).key,
+        _counted(len(report["prompts"]), "prompt"),
+        _counted(most, "new token"),
+        _counted(report["repeats"], "repeat"),
+    ]
+    ran = [*dict.fromkeys(facts["engines"]), *dict.fromkeys(facts["dtype"])]
+    ran += [facts["gpu"]] if "gpu" in facts else [facts["processor"], _counted(facts["threads"], "thread")]
+    return f"{', '.join(report['models'])}: {', '.join(texts)}; {', '.join(ran)}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _speeds(axes: Axes, report: dict[str, Any]) -> None:

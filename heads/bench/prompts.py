@@ -58,7 +58,7 @@ def chosen(
     known = dict.fromkeys(prompt.category for prompt in prompts)
     for category in categories:
         if category not in known:
-            raise UsageError(f"No prompt is of category {category!r}; there are {', '.join(known)}.")
+            raise UsageError(f"No prompt has the category {category!r}; there are {', '.join(known)}.")
     return [prompt for prompt in prompts if not categories or prompt.category in categories][:limit]
 
 
@@ -88,7 +88,9 @@ def _one(line: str, where: str) -> BenchPrompt:
         raise UsageError(f"{where} is no JSON: {_said(error)}. Give one object a line.") from error
     text = _text(fields) if isinstance(fields, dict) else None
     if text is None:
-        raise UsageError(f"{where} is no prompt: expected an object with `prompt` or `turns`, a text in it.")
+        raise UsageError(
+            f"{where} is no prompt: expected an object with text in `prompt`, or first in `turns`."
+        )
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise UsageError(
             f"{where} is no prompt: its text holds half of a surrogate pair. Write the letter whole."

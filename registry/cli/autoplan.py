@@ -100,14 +100,20 @@ def _warn(found: Plan, best: PlannedChain) -> None:
     """Say that the choice is a guess, and what would make it more; one that is not here lacks its files first."""
     if best.estimate.measured or not best.installed:
         return
-    how = (
-        "Nothing was measured in this setup"
-        if found.setup is None
-        else "Not all of it was measured in this setup"
-    )
     guess = f"{best.name} is" if best.tuned else f"{best.name} and its lengths are"
     steps = "; ".join(f"`{step}`" for step in first_steps(found))
     click.echo(
-        f"specreg: {how} ({found.assumed}): {guess} a guess" + (f"; {steps} tells." if steps else "."),
+        f"specreg: {_unmeasured(found, best)}: {guess} a guess"
+        + (f". To measure: {steps}." if steps else "."),
         err=True,
     )
+
+
+def _unmeasured(found: Plan, best: PlannedChain) -> str:
+    """What of it is not known, and what is taken in its place."""
+    if found.setup is None:
+        return f"Nothing was measured in this setup ({found.assumed})"
+    timed = set(best.estimate.forwards.values()) == {"measured"}
+    if timed and any(basis != "measured" for _, basis in best.estimate.acceptance.values()):
+        return f"Acceptance was not measured for this way to sample ({found.law.key})"
+    return f"Not everything was measured in this setup ({found.assumed})"

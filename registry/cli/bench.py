@@ -18,44 +18,59 @@ from registry.cli.recalling import recalled_measurements
 from registry.errors import UsageError
 
 
-@click.command(epilog="Example: specreg bench pico-little pico-target --category python --limit 2")
+@click.command(
+    short_help="Time a chain against its target alone and its alternatives.",
+    epilog="Example: specreg bench pico-little pico-target --category python --limit 2",
+)
 @click.argument("source")
 @click.argument("target")
 @with_prompts
-@click.option("--category", "categories", multiple=True, help="Only prompts of it; may be repeated.")
+@click.option(
+    "--category", "categories", multiple=True, help="Only prompts of this category; may be repeated."
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N prompts.")
-@click.option("--modes", metavar="MODE,...", help="Only these ways to decode; `plain` is always among them.")
+@click.option(
+    "--modes",
+    metavar="MODE,...",
+    help="Measure only these ways to decode, such as two:heads,direct:fixed; `plain` is always measured.",
+)
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, metavar="N")
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--top-k", type=int, default=0, show_default=True, help="0 keeps all tokens.")
 @click.option("--top-p", type=float, default=1.0, show_default=True)
 @click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True, metavar="N")
-@click.option("--min-draft", type=click.IntRange(min=1), help="Where heads advise.")
-@click.option("--max-draft", type=click.IntRange(min=1), help="Where heads advise.")
-@click.option("--threshold", type=float, help="Where heads advise.")
+@click.option("--min-draft", type=click.IntRange(min=1), help="Fewest tokens in a draft where heads advise.")
+@click.option("--max-draft", type=click.IntRange(min=1), help="Most tokens in a draft where heads advise.")
+@click.option("--threshold", type=float, help="When a draft stops where heads advise, as for `decode`.")
 @click.option(
     "--json",
     "out",
     metavar="FILE",
-    help="Write the report there as JSON; '-' is standard output, and nothing else.",
+    help="Write the report to this file as JSON; '-' prints it, and nothing else, to standard output.",
 )
 @click.option(
-    "--figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw it: .svg, .png or .pdf."
+    "--figure",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the report into this file: .svg, .png or .pdf.",
 )
 @with_loading
 @with_narrowing
 @with_catalog
 def bench(source: str, target: str, **options: Any) -> None:
-    """Measure the chain from SOURCE to TARGET against TARGET alone, transformers' assisted generation, and itself.
+    """Measure the chain from SOURCE to TARGET against TARGET alone, transformers' assisted generation, and its parts.
 
-    Every way to decode takes its turn on every prompt, in one run. `fixed` is the best of a sweep of fixed lengths,
-    `heads` drafts as the heads advise, `tuned` with the best thresholds of a sweep, `confidence` with the best on the
-    drafting model's own largest probability, which needs no head; `heuristic` and `top-head` as `decode` has them.
-    `two` are the last two models, `three` the last three, `direct` SOURCE and TARGET alone; `plain` is always eager.
-    `predicted` is what the measurements of `specreg measure` say. With --json FILE a run that was broken off goes on
-    where it was, with the same prompts and checkpoints. In that report the share of the time that heads take is null
-    where they are recorded in one piece with all else of a step, as on a GPU. Ends with 1 when greedy text in float32
-    differs from plain decoding's.
+    All ways to decode take turns on the same prompts, in one run. A way is named PART:SCHEDULE. The part `two` is the
+    last two models, `three` the last three, `direct` SOURCE and TARGET with nothing between. The schedules: `heads`
+    drafts as the heads advise; `tuned` does so with the best thresholds of a sweep; `fixed` drafts the best fixed
+    length of a sweep; `confidence` asks no head, and stops by the best threshold of a sweep on the drafting model's
+    own largest probability; `heuristic` and `top-head` are those of `decode`. `plain` is TARGET alone and always
+    eager, `generate` is transformers' own. `predicted` is what `specreg measure` led to expect. `mismatched` counts
+    the tokens that differ from plain decoding's.
+
+    With --json FILE an interrupted run continues when the same command is given again. In that report the share of
+    heads is null where they are recorded together with the rest of a step, as on a GPU. Ends with 1 when greedy text
+    in float32 differs from plain decoding's.
     """
     import json
 

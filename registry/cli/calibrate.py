@@ -19,31 +19,37 @@ BY: Final = {
     "max_probability": "largest probability, no head",
     "calibrated": "head, calibrated",
     "with_confidence": "head and confidence",
-    "before_reading": "confidence, before reading",
+    "before_reading": "confidence, before the token is read",
 }
 
 
-@click.command(epilog="Example: specreg calibrate pico-draft--to--pico-target --prompts p.jsonl")
+@click.command(
+    short_help="Calibrate a head on prompts of your own.",
+    epilog="Example: specreg calibrate pico-draft--to--pico-target --prompts p.jsonl",
+)
 @click.argument("name", metavar="HEAD")
 @with_texts
 @click.option(
     "--file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The catalog that gets the numbers. Without it they are printed and nothing is written.",
+    help="The catalog to enter the calibration in. Without it the numbers are printed, and nothing is written.",
 )
-@click.option("--run", metavar="NAME", help="That run of the edge.")
-@click.option("--device", help="As torch names it. Default: the first GPU, else the CPU.")
+@click.option("--run", metavar="NAME", help="Which training run, where the head has several.")
+@click.option(
+    "--device", help="cpu, cuda or cuda:1, as torch names it. Default: the first GPU, else the CPU."
+)
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]))
 @with_catalog
 @as_json
 def calibrate(name: str, as_json: bool, **options: Any) -> None:
-    """Fit HEAD's numbers to what its target keeps, on your prompts, by sampled and by greedy texts.
+    """Calibrate HEAD on your prompts, for sampled and for greedy texts.
 
-    Heads are published without: a weight on rejection lowers their numbers, and of greedy decoding, which they were
-    not trained for, they know little. What is fitted is a scale and a bias, and how much the head and the source's own
-    confidence tell together, for each way to draw. FILE's entry lies over the built-in one; `decode` uses it at once.
-    Each figure is of prompts that the numbers were not fitted on.
+    Heads are published without a calibration: their numbers are too low, since rejections were given more weight in
+    training, and they know little of greedy decoding, which they were not trained for. Fitted are a scale and a bias,
+    and, for sampled and greedy texts apart, what the head and the source's own confidence say together. With FILE the
+    calibration is entered there, over the built-in catalog, and `decode --catalog FILE` uses it. Every figure printed
+    is of prompts that the numbers were not fitted on.
     """
     from heads.bench.prompts import read_prompts
     from heads.runtime import load_registered_head
@@ -106,7 +112,7 @@ def _print(document: dict[str, Any]) -> None:
             (BY[by], f"{worth['log_loss']:.4f}", f"{worth['auc']:.4f}", f"{worth['ece']:.4f}")
             for by, worth in sorted(judged["by"].items(), key=lambda one: list(BY).index(one[0]))
         ]
-        print_table(("by", "log loss", "AUC", "calibration error"), rows)
+        print_table(("predicted by", "log loss", "AUC", "calibration error"), rows)
     if document["file"] is not None:
         click.echo(f"{document['file']} has the numbers: `decode --catalog {document['file']}` uses them.")
         return

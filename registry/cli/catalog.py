@@ -22,8 +22,8 @@ KIND = click.Choice(list(SECTION_OF))
 def catalog() -> None:
     """Check a catalog file of your own, and edit it in place.
 
-    Comments, order and quoting stay as they are. What would not load, with the catalogs below it, is refused with
-    every fault, and the file is left alone.
+    Comments, order and quoting stay as they are. An edit that would make the file fail to load, together with the
+    catalogs below it, is refused with every fault, and the file is left alone.
     """
 
 
@@ -39,7 +39,7 @@ def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
         "file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="The catalog file to edit; the last of SPECREG_CATALOG when left out. `add` begins one where none is.",
+        help="The catalog file to edit; by default the last of SPECREG_CATALOG. `add` creates it if it is not there.",
     )(command)
 
 
@@ -127,13 +127,17 @@ def add_head(
     _edit(file, as_json, "head", name, lambda draft: draft.add_heads([values]))
 
 
-@catalog.command("remove", epilog="Example: specreg catalog remove head mine--to--qwen3-14b")
+@catalog.command(
+    "remove",
+    short_help="Remove a head, model, source or tokenizer.",
+    epilog="Example: specreg catalog remove head mine--to--qwen3-14b",
+)
 @click.argument("kind", type=KIND)
 @click.argument("name")
 @with_file
 @as_json
 def remove(kind: str, name: str, file: Path | None, as_json: bool) -> None:
-    """Take a head, model, source or tokenizer out of a catalog file. What others still name is not taken out."""
+    """Remove a head, model, source or tokenizer from a catalog file, unless another entry names it."""
 
     def change(draft: Draft) -> str | None:
         if kind == "head":
@@ -144,7 +148,11 @@ def remove(kind: str, name: str, file: Path | None, as_json: bool) -> None:
     _edit(file, as_json, kind, name, change, done="removed")
 
 
-@catalog.command("set", epilog="Example: specreg catalog set mine hidden_size 768")
+@catalog.command(
+    "set",
+    short_help="Change one value of an entry.",
+    epilog="Example: specreg catalog set mine hidden_size 768",
+)
 @click.argument("name")
 @click.argument("key")
 @click.argument("value")
@@ -167,7 +175,11 @@ def set_(name: str, key: str, value: str, kind: str | None, file: Path | None, a
     _edit(file, as_json, said, name, change, done="changed", more={"key": key, "value": value})
 
 
-@catalog.command("check", epilog="Example: specreg catalog check my-heads.yaml")
+@catalog.command(
+    "check",
+    short_help="Check FILE and its lock; print every fault.",
+    epilog="Example: specreg catalog check my-heads.yaml",
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @as_json
 def check(file: Path, as_json: bool) -> None:

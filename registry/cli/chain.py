@@ -11,7 +11,10 @@ from registry.cli.options import as_json, with_catalog, with_narrowing
 from registry.cli.printing import print_json, print_table, shown_status
 
 
-@click.command(epilog="Example: specreg chain qwen3-0.6b qwen3-14b")
+@click.command(
+    short_help="Show the chain between two models, and whether it fits.",
+    epilog="Example: specreg chain qwen3-0.6b qwen3-14b",
+)
 @click.argument("source")
 @click.argument("target")
 @click.option("--all", "every", is_flag=True, help="List every chain, best first.")
@@ -30,8 +33,8 @@ def chain(
 ) -> None:
     """Show the chain from SOURCE to TARGET: its roles, its heads, and every compatibility check.
 
-    Of several chains it takes little, draft, target where there is one, else the shortest. Nothing is
-    fetched; what cannot be known before the files are here is 'unknown'.
+    Of several chains it takes one of three models (little, draft, target) if there is one, else the shortest. Nothing
+    is downloaded; a check that needs files that are not here is 'unknown'.
     """
     from registry.chains import candidates, resolve
     from registry.names import find_model

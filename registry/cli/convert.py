@@ -15,22 +15,25 @@ from registry.records import HEAD_SEPARATOR
 Convert = Callable[..., Any]
 
 
-@click.command(epilog="Example: specreg convert my-heads/a--to--b --out converted/a--to--b")
+@click.command(
+    short_help="Convert pickled heads to safetensors, in a sandbox.",
+    epilog="Example: specreg convert my-heads/a--to--b --out converted/a--to--b",
+)
 @click.argument("names", nargs=-1, required=True, metavar="HEAD|FOLDER...")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Where it goes, for one head: a folder that is not there yet, or empty. Default: specreg's own home.",
+    help="Where the result goes, for one head: a folder that is not there yet, or empty. Default: specreg's own home.",
 )
 @with_catalog
 @as_json
 def convert(names: tuple[str, ...], out: Path | None, catalog: tuple[Path, ...], as_json: bool) -> None:
     """Make safetensors of heads stored as pickles (pytorch_model.bin).
 
-    A pickle is opened by a process of its own only, which may take little memory and time and open no file;
-    what it hands back is compared tensor by tensor with what was in the pickle. The pickle stays as it is. A
-    head that was converted before is told, and left alone. `decode` converts by itself what it needs.
+    A pickle is opened only in a process of its own, which has little memory and time and can open no file; what it
+    returns is compared tensor by tensor with what was in the pickle. The pickle stays as it is. A head that was
+    converted before is left alone, and a line says so. `decode` converts what it needs by itself.
     """
     from registry.shelf import Shelf
 

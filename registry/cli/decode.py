@@ -25,14 +25,17 @@ if TYPE_CHECKING:
     from registry.planning.law import Law
 
 
-@click.command(epilog='Example: specreg decode pico-little pico-target --prompt "def main():"')
+@click.command(
+    short_help="Continue a prompt with a chain of models.",
+    epilog='Example: specreg decode pico-little pico-target --prompt "def main():"',
+)
 @click.argument("source")
 @click.argument("target", required=False, default=None)
 @click.option(
     "--auto",
     is_flag=True,
-    help="The chain to TARGET that `specreg plan` finds best of those here, with its lengths and engine; SOURCE may be "
-    "left out.",
+    help="Take the fastest chain to TARGET, by `specreg plan`, whose files are here, with the lengths and the engine "
+    "that it was planned with; SOURCE may be left out.",
 )
 @click.option("--prompt", help="Text to continue; '-' reads it from standard input.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, metavar="N")
@@ -40,21 +43,34 @@ if TYPE_CHECKING:
 @click.option("--top-k", type=int, default=0, show_default=True, help="0 keeps all tokens.")
 @click.option("--top-p", type=float, default=1.0, show_default=True)
 @click.option("--min-p", type=float, default=0.0, show_default=True, help="0 keeps all tokens.")
-@click.option("--repetition-penalty", type=float, default=1.0, show_default=True, help="1 is none.")
+@click.option("--repetition-penalty", type=float, default=1.0, show_default=True, help="1 is no penalty.")
 @click.option(
     "--seed",
     type=int,
     default=0,
     show_default=True,
-    help="It gives the same text again on the same engine, device and number of threads.",
+    help="The same seed gives the same text, on the same engine, device and number of threads.",
 )
 @click.option(
-    "--min-draft", "min_draft", multiple=True, type=int, help="Once, or once per edge from the smallest."
+    "--min-draft",
+    "min_draft",
+    multiple=True,
+    type=int,
+    help="Fewest tokens in a draft; given once, or once per pair of neighbours, the smallest models first.",
 )
 @click.option(
-    "--max-draft", "max_draft", multiple=True, type=int, help="Once, or once per edge from the smallest."
+    "--max-draft",
+    "max_draft",
+    multiple=True,
+    type=int,
+    help="Most tokens in a draft; given like --min-draft.",
 )
-@click.option("--threshold", multiple=True, type=float, help="Drafting stops when 1 - survival exceeds it.")
+@click.option(
+    "--threshold",
+    multiple=True,
+    type=float,
+    help="Stop a draft when the probability that any of its tokens is rejected exceeds this; given like --min-draft.",
+)
 @click.option(
     "--fixed", type=click.IntRange(min=1), metavar="K", help="Draft K tokens a round and ask no head."
 )
@@ -63,11 +79,16 @@ if TYPE_CHECKING:
     type=click.Choice(["heads", "fixed", "heuristic", "top-head", "confidence"]),
     default="heads",
     show_default=True,
-    help="How long to draft: as the heads advise, always --max-draft, two more after full acceptance and one less "
-    "otherwise, by the last head only, or as each model is confident, which needs no head.",
+    help="How long to draft. heads: as the heads advise. fixed: always --max-draft tokens. heuristic: two more after "
+    "full acceptance, one less otherwise. top-head: as the last head alone advises. confidence: while the drafting "
+    "model is sure of its tokens; needs no head.",
 )
-@click.option("--shared-noise", is_flag=True, help="Sample what TARGET alone would with that seed.")
-@click.option("--chat", is_flag=True, help="Take the prompt as a user's message, by the chat template.")
+@click.option(
+    "--shared-noise", is_flag=True, help="Sample the very text that TARGET alone would sample with this seed."
+)
+@click.option(
+    "--chat", is_flag=True, help="Take the prompt as a user's message, and apply the chat template."
+)
 @click.option("--stop", multiple=True, metavar="TEXT", help="End at this text; may be repeated.")
 @with_loading
 @with_room
@@ -75,12 +96,12 @@ if TYPE_CHECKING:
 @with_catalog
 @as_json
 def decode(source: str, target: str | None, as_json: bool, auto: bool, **options: Any) -> None:
-    """Continue a prompt with the chain from SOURCE to TARGET; SOURCE and TARGET alike decode plainly.
+    """Continue a prompt with the chain from SOURCE to TARGET; with SOURCE and TARGET the same, by that model alone.
 
-    The text is that of TARGET alone, token for token when greedy and in law when sampled; the smaller
-    models only make it faster. Checkpoints are verified before they are loaded. Where no option says how long to draft,
-    those are used that `specreg tune` found for this chain on this machine, else those that suit what `specreg measure`
-    found, else 1 to 8 tokens at a threshold of 0.5.
+    The text is what TARGET alone would write: the same tokens when greedy, the same distribution when sampled. The
+    smaller models only make it faster. Every file is verified before it is loaded. How long to draft is taken from the
+    options; else from what `specreg tune` found for this chain on this machine; else from what suits the measurements
+    of `specreg measure`; else it is 1 to 8 tokens at a threshold of 0.5.
     """
     settings = _settings(options)
     prompt = _prompt(options["prompt"])
@@ -196,7 +217,8 @@ def _new_tokens(options: dict[str, Any], prompt_tokens: int) -> int:
         )
     left = longest - prompt_tokens
     click.echo(
-        f"specreg: --max-length {longest} leaves {left} of {asked} new tokens after {prompt_tokens} of the prompt.",
+        f"specreg: --max-length {longest} leaves room for {left} of {asked} new tokens, since the prompt has "
+        f"{prompt_tokens}.",
         err=True,
     )
     return left

@@ -12,7 +12,10 @@ from registry.cli.options import as_json, with_catalog, with_timeout
 from registry.cli.printing import print_json
 
 
-@click.command(epilog="Example: specreg discover specdecpp")
+@click.command(
+    short_help="Compare the catalog with what its sources hold now.",
+    epilog="Example: specreg discover specdecpp",
+)
 @click.argument("names", nargs=-1, metavar="[SOURCE-NAME]...")
 @with_timeout
 @with_catalog
@@ -20,10 +23,10 @@ from registry.cli.printing import print_json
 def discover(names: tuple[str, ...], timeout_s: float, catalog: tuple[Path, ...], as_json: bool) -> None:
     """Compare the catalog with what its Hub repositories, or the sources named, hold now.
 
-    A head is new (the catalog has none in that folder), taken (it has one of that name from elsewhere), gone (the
-    catalog's is no longer there), changed (its files are other than recorded), same or unrecorded. New heads are
-    good news: it ends with 0 unless one is gone, then with 1; with 2 when a source could not be looked at. Below
-    each source stand the commands that take its news in.
+    A head is `new` (the catalog has none in that folder), `taken` (the catalog has one of that name from elsewhere),
+    `gone` (it is no longer there), `changed` (its files differ from the record), `same` or `unrecorded`. Below each
+    source stand the commands that bring the catalog up to date. Ends with 1 when a head is gone, with 2 when a source
+    could not be looked at, and with 0 otherwise, new heads included.
     """
     from registry.catalog import own_files
     from registry.editing.discovering import discover as look

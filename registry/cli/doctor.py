@@ -16,28 +16,38 @@ if TYPE_CHECKING:
 COLOURS = {"ok": "green", "warning": "yellow", "fault": "red", "unknown": "yellow"}
 
 
-@click.command(epilog="Example: specreg doctor pico-little pico-target --limit 2")
+@click.command(
+    short_help="Find out why a chain accepts so little, or is slow.",
+    epilog="Example: specreg doctor pico-little pico-target --limit 2",
+)
 @click.argument("source")
 @click.argument("target")
 @with_prompts
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=4, show_default=True, metavar="N", help="So many prompts."
+    "--limit",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Only the first N prompts.",
 )
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=64, show_default=True, metavar="N")
-@click.option("--chat", is_flag=True, help="Take each prompt as a user's message, by the chat template.")
+@click.option(
+    "--chat", is_flag=True, help="Take each prompt as a user's message, and apply the chat template."
+)
 @with_loading
 @with_narrowing
 @with_catalog
 @as_json
 def doctor(source: str, target: str, as_json: bool, **options: Any) -> None:
-    """Find out what is wrong with the chain from SOURCE to TARGET: why so little is accepted, or it is slow.
+    """Find out what is wrong with the chain from SOURCE to TARGET: why so little is accepted, or why it is slow.
 
-    Files against their record; whether heads, tokenizers and vocabularies fit; dtypes and quantised weights; what each
-    model makes of texts of TARGET, how much of its drafts is kept beside what was recorded, and whether each head
-    is the one of its edge; greedy text beside plain decoding; speed beside what `specreg measure` foresees.
-    For what is off, the likely cause and the next step are told; `list`, `show` and `store history` tell of the files
-    from then on. Ends with 1 when a fault is found, with 0 when there
-    are warnings alone, and with 2 when it could not look.
+    Checked are: files against their records; whether heads, tokenizers and vocabularies fit; dtypes and quantised
+    weights; how well each model predicts texts of TARGET; how much of its drafts is kept, beside what was recorded;
+    whether each head belongs to its pair of models; greedy text against plain decoding; and speed, beside what
+    `specreg measure` led to expect. Each fault comes with its likely cause and the next step. `list`, `show` and `store
+    history` report the outcome for the files from then on. Ends with 0 when there are at most warnings, with 1 when
+    there is a fault, and with 2 when it could not look.
     """
     from heads.bench.prompts import chosen, own_prompts, read_prompts
     from heads.doctor.examine import examine

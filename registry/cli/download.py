@@ -15,10 +15,13 @@ from registry.cli.printing import print_json
 from registry.records import HEAD_SEPARATOR
 
 
-@click.command(epilog="Example: specreg download qwen3-0.6b qwen3-14b --dry-run")
+@click.command(
+    short_help="Download and check the heads of a chain, and its models.",
+    epilog="Example: specreg download qwen3-0.6b qwen3-14b --dry-run",
+)
 @click.argument("names", nargs=-1, metavar="SOURCE TARGET | HEAD... | MODEL")
-@click.option("--all", "every", is_flag=True, help="Every head of the catalog.")
-@click.option("--models", is_flag=True, help="The base models as well.")
+@click.option("--all", "every", is_flag=True, help="Download every head of the catalog.")
+@click.option("--models", is_flag=True, help="Download the base models as well.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be fetched, and how many bytes.")
 @click.option(
     "--timeout",
@@ -27,7 +30,7 @@ from registry.records import HEAD_SEPARATOR
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="Give up after so long without a byte, waits and retries included.",
+    help="Give up when no byte has arrived for so long, waits and retries included.",
 )
 @with_narrowing
 @with_catalog
@@ -43,13 +46,13 @@ def download(
     as_json: bool,
     **narrowing: Any,
 ) -> None:
-    """Fetch and check the heads of the chain from SOURCE to TARGET, or the heads named (A--to--B[/RUN]).
+    """Download and check the heads of the chain from SOURCE to TARGET, or the heads named (A--to--B[/RUN]).
 
-    With --models the models that these join come as well, and MODEL alone brings just itself. Files go into
-    the Hub's own cache, at one commit, several at once, and every byte is compared with catalog.lock, or with
-    the Hub's own digests where that has no entry, which is said and recorded. A head is linked into the cache
-    when all of its files are right. What is here and as recorded is not fetched again, and what broke off is
-    gone on with. Ends with 1 when a file is not what it should be, with 2 when the Hub could not be asked.
+    With --models the models that they join come too, and MODEL alone brings just that one. Files go into the Hub's own
+    cache, at one commit, several at once. Every byte is compared with catalog.lock; where that has no entry, with the
+    Hub's own digests, which a line says, and which become the record. A head appears in the cache only when all of its
+    files are right. Files that are here and as recorded are not downloaded again, and an interrupted download
+    continues. Ends with 1 when a file is not what it should be, with 2 when the Hub could not be asked.
     """
     from registry.hub.download import download as run
     from registry.shelf import Shelf
@@ -105,8 +108,8 @@ def _chosen(
         model = find_model(shelf.catalog, names[0])
         if not models or any(narrowing.values()):
             raise click.UsageError(
-                f"{model.alias} is one model, and no chain. `{fetching(model.alias, catalogs=shelf.given)}` "
-                "fetches it; with a second one the heads between them are fetched."
+                f"{model.alias} is a model, not a chain. `{fetching(model.alias, catalogs=shelf.given)}` downloads it; "
+                "give a second model to download the heads between them."
             )
         return [], [model]
     if len(names) != 2 or any(HEAD_SEPARATOR in name for name in names):
@@ -137,10 +140,13 @@ def _print_summary(report: Any) -> None:
                 else ""
             )
             click.echo(f"{outcome.name}: its weights are a pickle, which is not loaded as it is.{step}")
+    if all(outcome.source != "hub" for outcome in (*report.heads, *report.models)):
+        return
     count = sum(file.status != "here" for file in report.files)
     here = len(report.files) - count
+    noun = "file" if count == 1 else "files"
     verb = "would be fetched" if report.dry_run else "fetched"
-    click.echo(f"{count} {verb}, {report.moved_bytes} bytes; {here} here already.")
+    click.echo(f"{count} {noun} {verb}, {report.moved_bytes} bytes; {here} here already.")
 
 
 def _print_where_others_are(report: Any, shelf: Any) -> None:

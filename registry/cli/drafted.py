@@ -110,5 +110,5 @@ def _numbers(schedule: str, head: Any, limit: float, *, greedy: bool) -> str | N
     if outlook is None:
         return "calibrated"
     if not outlook.head:
-        return "calibrated, by the model's confidence alone"
+        return "calibrated, and not asked: the model's confidence tells as much"
     return "calibrated, with the model's confidence"

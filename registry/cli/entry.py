@@ -173,12 +173,12 @@ def _interrupted(given: Sequence[str]) -> str:
     """That it was, and whether the same command goes on.
 
     >>> _interrupted(["train", "a", "b"]), _interrupted(["bench", "a", "b"])
-    ('Interrupted. What was finished is kept: the same command goes on with it.', 'Interrupted.')
+    ('Interrupted. What was finished is kept: give the same command again to go on.', 'Interrupted.')
     """
     asks = GOES_ON.get(given[0] if given else "")
     goes_on = asks is not None and any(part.startswith(asks) for part in given)
     return "Interrupted." + (
-        " What was finished is kept: the same command goes on with it." if goes_on else ""
+        " What was finished is kept: give the same command again to go on." if goes_on else ""
     )
 
 

@@ -19,29 +19,37 @@ if TYPE_CHECKING:
     from registry.shelf import Shelf
 
 
-@click.command(epilog="Example: specreg evaluate pico-draft--to--pico-target --prompts p.jsonl")
+@click.command(
+    short_help="Report a head's AUC, Brier score and calibration error.",
+    epilog="Example: specreg evaluate pico-draft--to--pico-target --prompts p.jsonl",
+)
 @click.argument("name", metavar="HEAD|FOLDER")
 @with_texts
-@click.option("--source", metavar="MODEL", help="Where the folder's name does not tell.")
-@click.option("--target", metavar="MODEL", help="Where the folder's name does not tell.")
-@click.option("--run", metavar="NAME", help="That run of the edge.")
+@click.option("--source", metavar="MODEL", help="Needed where the folder is not named SOURCE--to--TARGET.")
+@click.option("--target", metavar="MODEL", help="Needed where the folder is not named SOURCE--to--TARGET.")
+@click.option("--run", metavar="NAME", help="Which training run, where the head has several.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the report there as JSON."
+    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the report to this file as JSON."
 )
 @click.option(
-    "--figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw it: .svg, .png or .pdf."
+    "--figure",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw the report into this file: .svg, .png or .pdf.",
 )
-@click.option("--device", help="As torch names it. Default: the first GPU, else the CPU.")
+@click.option(
+    "--device", help="cpu, cuda or cuda:1, as torch names it. Default: the first GPU, else the CPU."
+)
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]))
 @with_catalog
 @as_json
 def evaluate(name: str, as_json: bool, **options: Any) -> None:
-    """Judge a head at temperature 1: how well it ranks drafted tokens, and whether its numbers are true.
+    """Judge a head at temperature 1: how well it ranks drafted tokens, and whether its probabilities are true.
 
-    TARGET continues every prompt, SOURCE drafts. AUC, Brier score and calibration error count a token as accepted with
-    the probability that TARGET accepts it. `ece` is of survival, that all tokens of a draft so far are accepted, by
-    calibrated numbers where the head has a calibration. HEAD is checked against its record; a FOLDER is
-    read as it is.
+    TARGET continues every prompt, and SOURCE drafts. For AUC, Brier score and calibration error a token counts as
+    accepted with the probability that TARGET accepts it. `ece` is that of survival, the probability that all tokens of
+    a draft so far are accepted, after calibration where the head has one. Give prompts that the head was not trained
+    on. HEAD is checked against its record; a FOLDER is read as it is.
     """
     require_places(options["out"], options["figure"])
     from heads.bench.prompts import read_prompts

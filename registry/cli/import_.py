@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     from registry.editing.importplan import Answer, Origin, Plan
 
 
-@click.command(name="import", epilog="Example: specreg import ArcticHuaji/specdecpp-acc-heads")
+@click.command(
+    short_help="Propose catalog entries for heads that others published.",
+    name="import",
+    epilog="Example: specreg import ArcticHuaji/specdecpp-acc-heads",
+)
 @click.argument("given", metavar="REPO|FOLDER")
 @click.option("--revision", metavar="REVISION", help="Branch, tag or commit of the repository.")
 @click.option(
     "--into", type=click.Path(path_type=Path), metavar="CATALOG", help="Add the entries to this file."
 )
 @click.option("--source-name", metavar="NAME", help="What the catalog calls the repository or folder.")
-@click.option("--training", is_flag=True, help="Put what trainer_state.json says in short into the entries.")
-@click.option("--dry-run", is_flag=True, help="Write nothing, whatever --into says.")
+@click.option("--training", is_flag=True, help="Put a summary of trainer_state.json into the entries.")
+@click.option("--dry-run", is_flag=True, help="Write nothing, even with --into.")
 @with_timeout
 @with_catalog
 @as_json
@@ -42,10 +46,10 @@ def import_(
 ) -> None:
     """Propose catalog entries for the heads in a Hub repository or a folder on this machine.
 
-    Heads lie in SOURCE--to--TARGET/RUN. Models are matched by alias, Hub id and listed alias; on a terminal it
-    asks about those that nobody knows, else they are marked. Without --into the entries are printed as
-    YAML, and what is said of each folder goes to stderr. Ends with 1 when a folder with a head's name holds none, or a
-    head does not fit its model: those are told and left out.
+    Heads are expected in SOURCE--to--TARGET/RUN. Models are matched by alias, Hub id and listed alias; unknown ones are
+    asked about on a terminal, and marked elsewhere. Without --into the entries are printed as YAML, and remarks on each
+    folder go to stderr. Ends with 1 when a folder with a head's name holds none, or a head does not fit its model:
+    these are reported and left out.
     """
     from registry.catalog import load_catalog
     from registry.editing.importing import plan_import

@@ -19,9 +19,9 @@ from registry.cli.printing import print_json, print_table
 def list_(only: str | None, catalog: tuple[Path, ...], as_json: bool) -> None:
     """List models and heads, and which of them are on this machine.
 
-    'installed' means that the files are here; `specreg verify` checks them. 'verified' and 'faulty' tell when it
-    last did; a file that has changed since makes that 'installed' again. 'unrecorded' is here, but has no record
-    to be held against: `specreg lock`, or a download, makes it, and nothing is loaded before.
+    'installed' means that the files are here; `specreg verify` checks them. 'verified' and 'faulty' say what it found
+    and when; once a file changes, that counts no more, and it is 'installed' again. 'unrecorded' files are here but
+    have no record to be compared with, and nothing loads them: `specreg lock`, or a download, makes the record.
     """
     from registry.shelf import Shelf
     from registry.store.view import LastChecks

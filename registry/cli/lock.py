@@ -11,15 +11,20 @@ from registry.cli.options import as_json, with_timeout
 from registry.cli.printing import print_json
 
 
-@click.command(epilog="Example: specreg lock my-heads.yaml")
+@click.command(
+    short_help="Record commit, size and sha256 of the files of a catalog.",
+    epilog="Example: specreg lock my-heads.yaml",
+)
 @click.argument("file", type=click.Path(path_type=Path), metavar="CATALOG")
 @click.argument("names", nargs=-1, metavar="[HEAD]...")
+@click.option("--check", is_flag=True, help="Write nothing; end with 1 when lock and files differ.")
 @click.option(
-    "--check", is_flag=True, help="Write nothing; end with 1 when the lock and what is there differ."
+    "--upgrade", is_flag=True, help="Pin heads on the Hub to the commit that their revision points to now."
 )
-@click.option("--upgrade", is_flag=True, help="Move heads on the Hub to what their revision stands at now.")
-@click.option("--models", is_flag=True, help="Base models on the Hub as well.")
-@click.option("--local", is_flag=True, help="Only what lies in folders and packages; the Hub is not asked.")
+@click.option("--models", is_flag=True, help="Record base models on the Hub as well.")
+@click.option(
+    "--local", is_flag=True, help="Record only what is in folders and packages; the Hub is not asked."
+)
 @with_timeout
 @as_json
 def lock(
@@ -33,15 +38,15 @@ def lock(
     timeout_s: float,
     as_json: bool,
 ) -> None:
-    """Write commit, and size and sha256 of every file, of the heads and models that CATALOG names.
+    """Record the commit, and the size and sha256 of every file, of the heads and models in CATALOG.
 
-    They go into the .lock file of its name beside it, sorted, one line a file, ready for review. Nothing is loaded that
-    has no record: run this once after you add a head, and whenever you change one on purpose. A commit that
-    is in the lock stays until --upgrade moves it; where the revision has moved on since, that is told, and is no
-    difference, unless the Hub tells that this commit is not in the history of the revision. --check looks at the
-    base models on the Hub that the lock holds as well. HEAD narrows it to the heads and models named. Ends with 2,
-    and writes nothing, when one of them cannot be read, lacks config.json or weights, or lies in a folder with
-    a damaged safetensors file, or the Hub has no such revision.
+    The record is the .lock file beside CATALOG, sorted, one line a file, ready for review. Nothing without a record is
+    loaded: run this after you add a head, and whenever you change one on purpose. A commit once recorded stays until
+    --upgrade moves it. Where its branch has moved on since, a line says so, and --check calls it no difference, unless
+    the commit is no longer in the history of that branch. --check also looks at the base models on the Hub that are in
+    the lock. HEAD limits the command to the heads and models named. Ends with 2, and writes nothing, when one of them
+    cannot be read, lacks config.json or weights, or has a damaged safetensors file, or when the Hub has no such
+    revision.
     """
     from registry.recording import record_catalog, write_recording
 
@@ -67,7 +72,8 @@ def lock(
         for one in recording.moved:
             _print_moved(one, strayed=one in recording.strayed)
         count = len(recording.recorded)
-        click.echo(f"{count} checkpoints, {len(recording.changed)} changed: {recording.lock_path}")
+        noun = "checkpoint" if count == 1 else "checkpoints"
+        click.echo(f"{count} {noun}, {len(recording.changed)} changed: {recording.lock_path}")
     raise click.exceptions.Exit(1 if check and (recording.changed or recording.strayed) else 0)
 
 

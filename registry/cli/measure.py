@@ -10,7 +10,7 @@ import click
 
 from registry.cli.bars import counted
 from registry.cli.compiling import compiled
-from registry.cli.options import as_json, with_catalog, with_loading, with_narrowing, with_prompts
+from registry.cli.options import as_json, with_catalog, with_loading, with_min_p, with_narrowing, with_prompts
 from registry.cli.printing import print_json, print_table
 from registry.cli.recalling import can_be_kept
 from registry.planning.measured import edge_subject
@@ -25,10 +25,15 @@ PROMPTS: Final = 8
 NEW_TOKENS: Final = 96
 
 
-@click.command(epilog="Example: specreg measure pico-little pico-target --quick")
+@click.command(
+    short_help="Time models and heads here, for `plan` and `decode --auto`.",
+    epilog="Example: specreg measure pico-little pico-target --quick",
+)
 @click.argument("names", nargs=-1, required=True, metavar="MODEL...")
 @with_prompts
-@click.option("--category", "categories", multiple=True, help="Only prompts of it; may be repeated.")
+@click.option(
+    "--category", "categories", multiple=True, help="Only prompts of this category; may be repeated."
+)
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -45,6 +50,7 @@ NEW_TOKENS: Final = 96
 )
 @click.option("--top-k", type=click.IntRange(min=0), default=0, show_default=True, help="0 keeps all tokens.")
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
+@with_min_p
 @click.option(
     "--quick", is_flag=True, help="Time everything in three short passes instead of five: a first look."
 )
@@ -53,13 +59,14 @@ NEW_TOKENS: Final = 96
 @with_catalog
 @as_json
 def measure(names: tuple[str, ...], as_json: bool, **options: Any) -> int:
-    """Measure models on this machine, for `specreg plan`, `specreg tune` and `specreg decode`.
+    """Time models and heads on this machine, for `specreg plan`, `specreg tune` and `specreg decode`.
 
-    One MODEL: what its forwards take. Two: those of the chain from the first to the second, what rounds take besides,
-    and how often the models agree on texts of the last one, with what the heads say of it; without a head where none
-    leads there. Three or more: of exactly these, smallest first. Each pair of them is measured, so that one run tells
-    of all their chains. The store keeps every result as it comes, for these checkpoints, this machine, dtype and
-    engine; where it cannot, that is said at once, and the command ends with 2.
+    With one MODEL, how long its forwards take. With two, all models of the chain from the first to the second, or just
+    these two where no head leads there: their forwards, what a round of drafting costs besides, and how often the
+    models agree on texts of the last one, with what the heads say of them. With three or more, exactly these, smallest
+    first. Every pair is measured, so that one run covers all the chains among them. Each result is stored as it comes,
+    for these checkpoints, this machine, dtype and engine; where that is not possible a line says so at once, and the
+    command ends with 2.
     """
     from heads.measuring.choosing import models_to_measure
     from registry.shelf import Shelf
@@ -123,7 +130,7 @@ def _laws(options: Mapping[str, Any]) -> list[Law]:
     """The law asked for; else both, the sampled one cut off as asked."""
     from registry.planning.law import Law
 
-    cut = {name: options[name] for name in ("top_k", "top_p")}
+    cut = {name: options[name] for name in ("top_k", "top_p", "min_p")}
     asked = options["temperature"]
     return [
         Law(temperature=temperature, **cut) for temperature in ((0.0, 1.0) if asked is None else (asked,))
@@ -153,7 +160,7 @@ def _print_models(found: Sequence[Measurement]) -> None:
         if seen.get(times.model) != figures:  # in both roles alike: once
             rows.append((one.subject, *figures))
         seen[times.model] = figures
-    columns = ("model", *(f"ms for {count}" for count in QUERIES), "ms a token beside, greedy", "sampled")
+    columns = ("model", *(f"ms for {count}" for count in QUERIES), "ms a token besides, greedy", "sampled")
     print_table((*columns, *(("ms a step ahead, greedy", "sampled") if ahead else ())), rows)
 
 
@@ -189,7 +196,7 @@ def _print_edges(found: Sequence[Measurement]) -> None:
     columns = (
         "edge",
         "head",
-        "ms a round beside, greedy",
+        "ms a round besides, greedy",
         "sampled",
         *(("ms a question ahead, greedy", "sampled") if ahead else ()),
         *(f"acceptance, {law}" for law in laws),

@@ -42,7 +42,7 @@ def with_timeout(command: Command) -> Command:
         default=60.0,
         show_default=True,
         metavar="SECONDS",
-        help="Give up after so long without a byte.",
+        help="Give up when no byte has arrived for so long.",
     )(command)
 
 
@@ -52,11 +52,13 @@ def with_loading(command: Command) -> Command:
         click.option(
             "--engine",
             type=click.Choice(["eager", "captured", "fused"]),
-            help="How models are run: as they come, by recorded graphs over a cache of fixed size, or those of "
-            "kernels that torch.compile makes. Default: captured on a GPU, else eager.",
+            help="How models are run: as transformers runs them, by graphs recorded once over a cache of fixed size, "
+            "or by graphs of kernels that torch.compile makes. Default: captured on a GPU, else eager.",
         ),
         click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"])),
-        click.option("--device", help="As torch names it. Default: the first GPU, else the CPU."),
+        click.option(
+            "--device", help="cpu, cuda or cuda:1, as torch names it. Default: the first GPU, else the CPU."
+        ),
     ):
         command = option(command)
     return command
@@ -68,7 +70,8 @@ def with_prompts(command: Command) -> Command:
         "--prompts",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench. Default: a small set of our own.",
+        help="JSONL, each line an object with `prompt`, or `turns` as in Spec-Bench and MT-Bench. Default: a small set "
+        "of our own.",
     )(command)
 
 
@@ -81,20 +84,20 @@ def with_texts(command: Command) -> Command:
             type=click.IntRange(min=1),
             default=32,
             show_default=True,
-            help="Prompts at a time.",
+            help="How many prompts are continued at a time.",
         ),
         click.option(
             "--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, metavar="N"
         ),
         click.option(
-            "--chat", is_flag=True, help="Take each prompt as a user's message, by the chat template."
+            "--chat", is_flag=True, help="Take each prompt as a user's message, and apply the chat template."
         ),
         click.option(
             "--prompts",
             required=True,
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench.",
+            help="JSONL, each line an object with `prompt`, or `turns` as in Spec-Bench and MT-Bench.",
         ),
     ):
         command = option(command)
@@ -120,6 +123,17 @@ def with_law(command: Command) -> Command:
     return command
 
 
+def with_min_p(command: Command) -> Command:
+    """`--min-p`, for those commands that read texts drawn by it, or plan for them."""
+    return click.option(
+        "--min-p",
+        type=click.FloatRange(0, 1),
+        default=0.0,
+        show_default=True,
+        help="0 keeps all tokens.",
+    )(command)
+
+
 def with_room(command: Command) -> Command:
     """`--device-map` and `--max-length`: where a large target lies, and how long a text there must be room for."""
     for option in (
@@ -127,12 +141,12 @@ def with_room(command: Command) -> Command:
             "--max-length",
             type=click.IntRange(min=2),
             metavar="N",
-            help="Positions of prompt and text together. Default: the prompt and --max-new-tokens.",
+            help="Most tokens of prompt and text together. Default: those of the prompt and --max-new-tokens.",
         ),
         click.option(
             "--device-map",
             type=click.Choice(["auto"]),
-            help="Spread the target over every GPU and the host; the others lie beside its first layers.",
+            help="Spread the target over all GPUs and the host; the other models go where its first layers are.",
         ),
     ):
         command = option(command)
@@ -142,11 +156,20 @@ def with_room(command: Command) -> Command:
 def with_narrowing(command: Command) -> Command:
     """`--length`, `--via` and `--run`: which of several chains."""
     for option in (
-        click.option("--run", metavar="NAME", help="That run, wherever an edge has it."),
         click.option(
-            "--via", multiple=True, metavar="MODEL", help="A model the chain must pass; may be repeated."
+            "--run",
+            metavar="NAME",
+            help="Take the heads of this training run, wherever a pair of models has one.",
         ),
-        click.option("--length", type=click.IntRange(min=1), metavar="N", help="Exactly N models."),
+        click.option(
+            "--via",
+            multiple=True,
+            metavar="MODEL",
+            help="A model that the chain must pass through; may be repeated.",
+        ),
+        click.option(
+            "--length", type=click.IntRange(min=1), metavar="N", help="Only chains of exactly N models."
+        ),
     ):
         command = option(command)
     return command

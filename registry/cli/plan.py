@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from registry.cli.options import as_json, with_catalog, with_law, with_loading
+from registry.cli.options import as_json, with_catalog, with_law, with_loading, with_min_p
 from registry.cli.plantable import print_plan
 from registry.cli.printing import print_json
 from registry.cli.recalling import recalled_measurements
@@ -45,11 +45,24 @@ class Size(click.ParamType[int]):
         return round(float(number) * float(1024 if binary else 1000) ** power)
 
 
-@click.command(epilog="Example: specreg plan qwen3-14b --memory 80GB")
+@click.command(
+    short_help="Predict which chain decodes fastest on this machine.",
+    epilog="Example: specreg plan qwen3-14b --memory 80GB",
+)
 @click.argument("names", nargs=-1, required=True, metavar="[SOURCE] TARGET")
-@click.option("--memory", type=Size(), metavar="SIZE", help="What weights, and a tenth more, may take: 80GB.")
 @click.option(
-    "--top", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="So many chains."
+    "--memory",
+    type=Size(),
+    metavar="SIZE",
+    help="Leave out chains whose weights, and a tenth more, need more than this: 80GB.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Show the N fastest chains.",
 )
 @click.option(
     "--most-models",
@@ -57,27 +70,34 @@ class Size(click.ParamType[int]):
     default=4,
     show_default=True,
     metavar="N",
-    help="In one chain.",
+    help="Only chains of at most N models.",
 )
 @click.option("--installed", is_flag=True, help="Only chains whose files are all here, and TARGET alone.")
 @click.option(
     "--run",
     metavar="NAME",
-    help="That run, wherever an edge has it. Default: the one tuned or measured here, else the best by the catalog.",
+    help="Take the heads of this training run, wherever a pair of models has one. Default: the one tuned or measured "
+    "here, else the best by the catalog.",
 )
-@click.option("--measure", "measuring", is_flag=True, help="Measure first what is here and was not measured.")
+@click.option(
+    "--measure",
+    "measuring",
+    is_flag=True,
+    help="First measure those models that are here and were not measured.",
+)
 @with_law
+@with_min_p
 @with_loading
 @with_catalog
 @as_json
 def plan(names: tuple[str, ...], as_json: bool, measuring: bool, **options: Any) -> int:
-    """Say which chains of the graph that end at TARGET decode fastest on this machine, and with what lengths.
+    """Predict which of the catalog's chains that end at TARGET decode fastest on this machine, and with what lengths.
 
-    What `specreg measure` found counts; the rest is assumed by the sizes of models, and told as such. Tokens per second
-    are those while decoding, prompts not counted. With SOURCE only chains that begin there, and TARGET alone, are
-    looked at. Where `specreg tune` found other lengths than are planned, both are told; `decode` takes the tuned ones.
-    Needs no network, and unless it measures no torch. Where the store cannot keep what was measured, the plan goes by
-    it all the same, and the command ends with 2.
+    What `specreg measure` found is used; the rest is assumed by the sizes of models, and marked as assumed. Tokens per
+    second leave out the time of reading the prompt. With SOURCE, only chains that begin there, and TARGET alone, are
+    considered. Where `specreg tune` found other lengths than are planned, both are shown, and `decode` takes the tuned
+    ones. Needs no network, and loads torch only to measure. Where measurements cannot be stored the plan uses them all
+    the same, and the command ends with 2.
     """
     if len(names) > 2:
         raise click.UsageError(f"One or two models are expected, [SOURCE] TARGET, got {len(names)}.")
@@ -85,7 +105,7 @@ def plan(names: tuple[str, ...], as_json: bool, measuring: bool, **options: Any)
     from registry.shelf import Shelf
 
     shelf = Shelf.open(options["catalog"])
-    law = Law(**{name: options[name] for name in ("temperature", "top_k", "top_p")})
+    law = Law(**{name: options[name] for name in ("temperature", "top_k", "top_p", "min_p")})
     fresh, kept = _measure_missing(shelf, names, law, options) if measuring else ([], True)
     found = planned(shelf, names, law, options, fresh)
     if as_json:
@@ -182,8 +202,8 @@ def _notes(found: Plan, options: dict[str, Any]) -> None:
     notes = []
     if found.setup is None and not options["device"]:
         notes.append(
-            "Nothing was measured in such a setup, and no --device says what it is for: `--device cpu` takes a CPU's "
-            "times."
+            "Nothing was measured in this setup, and no --device says which times to assume: `--device cpu` takes "
+            "those of a CPU."
         )
     for count, why in (
         (found.unknown, "with a model whose size neither the catalog nor a file here tells"),

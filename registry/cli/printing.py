@@ -42,20 +42,21 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, tit
             _print_row(columns, row, console.width)
         return
     table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for place, column in enumerate(columns):
+        names = place == 0 and all(len(click.unstyle(row[0]).split()) < 2 for row in cells)
+        table.add_column(column, overflow="fold", no_wrap=names)
     for row in cells:
         table.add_row(*(Text.from_ansi(cell) for cell in row))
     console.print(table)
 
 
 def _narrowest(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
-    """How wide a table must be to break no word that is not long."""
+    """How wide a table must be to break no word that is not long, and no name: those stand in the first column."""
     longest = [
         max((len(word) for cell in column for word in click.unstyle(cell).split()), default=0)
         for column in zip(columns, *cells, strict=True)
     ]
-    return sum(min(width, FOLDED) for width in longest) + BETWEEN * (len(columns) - 1)
+    return sum(longest[:1]) + sum(min(width, FOLDED) for width in longest[1:]) + BETWEEN * (len(columns) - 1)
 
 
 def _print_row(columns: Sequence[str], row: Sequence[str], width: int) -> None:

@@ -18,18 +18,26 @@ if TYPE_CHECKING:
 COLUMNS = ("status", "path", "bytes", "sha256")
 
 
-@click.command(epilog="Example: specreg publish pico-little--to--pico-draft --repo me/x --dry-run")
+@click.command(
+    short_help="Send a head to a Hub repository.",
+    epilog="Example: specreg publish pico-little--to--pico-draft --repo me/x --dry-run",
+)
 @click.argument("name", metavar="HEAD")
 @click.option("--repo", required=True, metavar="ORG/NAME", help="The Hub repository.")
 @click.option("--pull-request", is_flag=True, help="Open a pull request; main stays as it is.")
 @click.option("--message", metavar="TEXT", help="First line of the commit; by default it names the head.")
 @click.option(
-    "--license", "license_id", default="mit", show_default=True, metavar="ID", help="For cards made here."
+    "--license",
+    "license_id",
+    default="mit",
+    show_default=True,
+    metavar="ID",
+    help="The license that cards made here state.",
 )
-@click.option("--replace", is_flag=True, help="Let other bytes of the same run give way.")
-@click.option("--create", is_flag=True, help="Make the repository where there is none.")
-@click.option("--private", is_flag=True, help="What --create makes is private.")
-@click.option("--dry-run", is_flag=True, help="Show files, bytes and card; ask the Hub nothing.")
+@click.option("--replace", is_flag=True, help="Replace different files of the same run that are there.")
+@click.option("--create", is_flag=True, help="Create the repository if there is none.")
+@click.option("--private", is_flag=True, help="With --create: a private repository.")
+@click.option("--dry-run", is_flag=True, help="Show files, sizes and card, and send no request.")
 @with_timeout
 @with_catalog
 @as_json
@@ -48,12 +56,12 @@ def publish(
     catalog: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Send the head called HEAD to a Hub repository, as SOURCE--to--TARGET/RUN, in one commit.
+    """Send HEAD to a Hub repository, as SOURCE--to--TARGET/RUN, in one commit.
 
-    It is verified first, and the bytes that were verified are those that are sent: config.json,
-    model.safetensors, trainer_state.json, evaluation.json and calibration.json, as far as its record
-    has them, and its card (README.md), which is made unless the record has one. A repository without a card gets one.
-    What is there with the same bytes is told and left alone. The last line is the address of the commit.
+    It is verified first, and exactly the verified bytes are sent: config.json, model.safetensors, trainer_state.json,
+    evaluation.json and calibration.json, as far as its record has them, and its card (README.md), which is written
+    where the record has none. A repository without a card gets one. A head that is there with the same bytes is left
+    alone, and a line says so. The last line is the address of the commit.
     """
     from registry.publication import find_head, prepare
     from registry.shelf import Shelf

@@ -7,7 +7,10 @@ import click
 from registry.cli.printing import print_json
 
 
-@click.command(epilog="Example: specreg schema > catalog.schema.json")
+@click.command(
+    short_help="Print the JSON Schema of catalog files.",
+    epilog="Example: specreg schema > catalog.schema.json",
+)
 def schema() -> None:
     """Print the JSON Schema of catalog.yaml, for editors that check and complete as you type."""
     from registry.reading.schema import catalog_json_schema

@@ -23,7 +23,10 @@ TRAINER_STATE: Final = "trainer_state.json"
 MAX_EVALUATION_BYTES: Final = 1 << 20
 
 
-@click.command(epilog="Example: specreg show pico-little--to--pico-draft")
+@click.command(
+    short_help="Show everything known about one model or head.",
+    epilog="Example: specreg show pico-little--to--pico-draft",
+)
 @click.argument("name")
 @with_catalog
 @as_json

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from registry.store.records import MeasuredSetup
 
 
-@click.group(epilog="Example: specreg store history pico-little--to--pico-draft")
+@click.group(
+    short_help="Show or rebuild the record of checks and measurements.",
+    epilog="Example: specreg store history pico-little--to--pico-draft",
+)
 def store() -> None:
-    """Look into the store of what is here, was verified and was measured, or make it anew.
+    """Look into the store of files, verifications and measurements, or rebuild it.
 
-    It is a SQLite file under SPECREG_HOME, or the PostgreSQL database of SPECREG_DATABASE_URL. Files are the
-    truth: without the store everything works, and only the times of verifications, and what was measured, are not
-    known.
+    It is a SQLite file under SPECREG_HOME, or the PostgreSQL database of SPECREG_DATABASE_URL. Everything works without
+    it: only the times of verifications, and the measurements, are then unknown.
     """
 
 
@@ -32,8 +34,8 @@ def store() -> None:
 def show(as_json: bool) -> None:
     """Show where the store is, its schema, and how much it holds.
 
-    Every measurement is kept. For each machine and setup it shows those that count: the latest of each model, edge
-    or chain, by kind.
+    All measurements are kept; shown are those that count, for each machine and setup: of each kind the latest of each
+    model, edge or chain.
     """
     from registry.store.records import measured_setups
 
@@ -61,11 +63,11 @@ def show(as_json: bool) -> None:
 @with_catalog
 @as_json
 def rebuild(catalog: tuple[Path, ...], as_json: bool) -> None:
-    """Make the store anew from the files on this machine.
+    """Rebuild the store from the files on this machine.
 
-    A damaged store is set aside, not deleted. Verifications and measurements are kept as far as they can still be
-    read. A damaged record of what was downloaded is set aside too; the next download makes it anew. What is of a
-    catalog that is not read here is left out, and that is said.
+    A damaged store is set aside, not deleted. Verifications and measurements are kept as far as they can still be read.
+    A damaged record of downloads is set aside too, and the next download makes it again. What belongs to a catalog that
+    is not given here is left out, and a line says so.
     """
     from registry.home import downloaded_lock_path
     from registry.hub.downloaded import set_aside

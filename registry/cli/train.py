@@ -19,7 +19,10 @@ CATALOG = "catalog.yaml"
 WARPER = ("temperature", "top_k", "top_p")
 
 
-@click.command(epilog="Example: specreg train mine qwen3-14b --prompts p.jsonl --run r --out o")
+@click.command(
+    short_help="Train a head for a pair of models.",
+    epilog="Example: specreg train mine qwen3-14b --prompts p.jsonl --run r --out o",
+)
 @click.argument("source")
 @click.argument("target")
 @click.option(
@@ -27,19 +30,25 @@ WARPER = ("temperature", "top_k", "top_p")
     required=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="JSONL with `prompt`, or `turns` as in Spec-Bench and MT-Bench.",
+    help="JSONL, each line an object with `prompt`, or `turns` as in Spec-Bench and MT-Bench.",
 )
 @click.option("--run", required=True, metavar="NAME", help="Name of the training run.")
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Where heads are kept."
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The folder of your heads; the new one goes below it.",
 )
 @click.option(
     "--file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The catalog that gets the entry. Default: the last of SPECREG_CATALOG, else catalog.yaml in FOLDER.",
+    help="The catalog to enter the head in. Default: the last of SPECREG_CATALOG, else catalog.yaml in FOLDER.",
 )
-@click.option("--chat", is_flag=True, help="Take each prompt as a user's message, by the chat template.")
+@click.option(
+    "--chat", is_flag=True, help="Take each prompt as a user's message, and apply the chat template."
+)
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, metavar="N")
 @click.option("--temperature", type=float, default=1.0, show_default=True, help="0 is greedy.")
 @click.option("--top-k", type=int, default=0, show_default=True, help="0 keeps all tokens.")
@@ -49,57 +58,68 @@ WARPER = ("temperature", "top_k", "top_p")
     type=click.Choice(["branch", "row"]),
     default="branch",
     show_default=True,
-    help="Read each drawn token after its clean prefix, or all in one row as the published training does.",
+    help="How drafted tokens are read: each after the text's own tokens (branch), or all in one row, one after "
+    "another, as the published training does (row).",
 )
 @click.option(
-    "--mixing-ratio", type=float, help="Share of the text's own tokens in a row, with no loss on them. [0.15]"
+    "--mixing-ratio",
+    type=float,
+    help="With --labels row: the share of the text's own tokens in it, which the loss leaves out. [0.15]",
 )
 @click.option("--layers", type=click.IntRange(0, 64), default=3, show_default=True, metavar="N")
-@click.option(
-    "--shared-block", is_flag=True, help="One block, applied --layers times, as the original has it."
-)
+@click.option("--shared-block", is_flag=True, help="Use one block --layers times, as the original code does.")
 @click.option(
     "--mismatch-weight",
     type=click.FloatRange(min=0, min_open=True),
     default=6.0,
     show_default=True,
-    help="Weight of rejection in the loss.",
+    help="How much more a rejection weighs in the loss than an acceptance.",
 )
 @click.option("--epochs", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True)
 @click.option(
-    "--learning-rate", type=click.FloatRange(min=0, min_open=True), help="Default: falls with the width."
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Default: the wider the model, the lower.",
 )
 @click.option(
-    "--positions", type=click.IntRange(min=1), default=512, show_default=True, help="In a training step."
+    "--positions",
+    type=click.IntRange(min=1),
+    default=512,
+    show_default=True,
+    help="How many positions a training step takes.",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
     default=32,
     show_default=True,
-    help="Prompts continued at a time.",
+    help="How many prompts are continued at a time.",
 )
 @click.option(
     "--held-out",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.1,
     show_default=True,
-    help="Share of the prompts for evaluation and calibration.",
+    help="The share of the prompts that is kept for evaluation and calibration.",
 )
-@click.option("--no-calibration", is_flag=True, help="Fit no scale and bias.")
-@click.option("--license", default="mit", show_default=True, metavar="ID", help="Of the head, for its card.")
+@click.option("--no-calibration", is_flag=True, help="Do not calibrate the head on the prompts held out.")
+@click.option(
+    "--license", default="mit", show_default=True, metavar="ID", help="The license of the head, for its card."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", help="As torch names it. Default: the first GPU, else the CPU.")
+@click.option(
+    "--device", help="cpu, cuda or cuda:1, as torch names it. Default: the first GPU, else the CPU."
+)
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]))
 @with_catalog
 @as_json
 def train(source: str, target: str, as_json: bool, **options: Any) -> None:
-    """Train a head that tells whether TARGET will accept what SOURCE drafts.
+    """Train a head that predicts whether TARGET will accept the tokens that SOURCE drafts.
 
-    Three steps: TARGET continues every prompt; SOURCE drafts at each position, and its hidden states are kept with the
-    probability that TARGET accepts; a head learns it. A step that was broken off goes on where it was when the same
-    command is given again. FOLDER receives SOURCE--to--TARGET/NAME, laid out as published, and the catalog an entry
-    and a record, so that `decode` uses the head at once.
+    In three steps. TARGET continues every prompt. At each position SOURCE drafts; its hidden state is kept, and the
+    probability that TARGET accepts. A head is trained on these. An interrupted run continues when the same command is
+    given again. The head goes to SOURCE--to--TARGET/NAME in FOLDER, laid out as published; the catalog gets an entry
+    and its lock a record, so that `decode` can use the head at once.
     """
     from heads.bench.prompts import read_prompts
     from heads.training.learning import HeadTraining

@@ -27,12 +27,20 @@ if TYPE_CHECKING:
     from heads.tuning.tuning import Tried
 
 
-@click.command(epilog="Example: specreg tune pico-little pico-target --limit 2 --max-new-tokens 48")
+@click.command(
+    short_help="Search the fastest draft lengths of a chain by running it.",
+    epilog="Example: specreg tune pico-little pico-target --limit 2 --max-new-tokens 48",
+)
 @click.argument("source")
 @click.argument("target")
 @with_prompts
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=6, show_default=True, metavar="N", help="So many prompts."
+    "--limit",
+    type=click.IntRange(min=1),
+    default=6,
+    show_default=True,
+    metavar="N",
+    help="Only the first N prompts.",
 )
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=96, show_default=True, metavar="N")
 @click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True, metavar="N")
@@ -44,10 +52,10 @@ if TYPE_CHECKING:
 def tune(source: str, target: str, as_json: bool, **options: Any) -> int:
     """Search the lengths and thresholds with which the chain from SOURCE to TARGET decodes fastest here, by running it.
 
-    It begins with what `specreg measure` found of the chain, or with a grid where that was not run, and ends with a
-    comparison of the best with the default and with the best fixed length, in turns on the same prompts. The best is
-    kept in the store, for these checkpoints, this machine and this way to draw; `decode` uses it unless told otherwise.
-    Where the store cannot keep it, the command ends with 2.
+    The search begins with what `specreg measure` found, or with a grid where nothing was measured. At the end the best
+    is compared with the default and with the best fixed length, in turns on the same prompts. The best is stored for
+    these checkpoints, this machine, and these options of sampling; `decode` uses it unless told otherwise. Where it
+    cannot be stored, the command ends with 2.
     """
     from heads.tuning.run import tune_pipeline
 

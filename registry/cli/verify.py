@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from registry.report import HeadReport, ModelReport
 
 
-@click.command(epilog="Example: specreg verify pico-little--to--pico-draft pico-target")
+@click.command(
+    short_help="Check the files on this machine against their records.",
+    epilog="Example: specreg verify pico-little--to--pico-draft pico-target",
+)
 @click.argument("names", nargs=-1, metavar="[HEAD|MODEL]...")
-@click.option("--models", is_flag=True, help="The models on this machine as well.")
-@click.option("--repair", is_flag=True, help="Fetch again what is at fault; this asks the Hub.")
-@click.option("-q", "--quiet", is_flag=True, help="One line for each that is sound; faults in full.")
+@click.option("--models", is_flag=True, help="Check the models on this machine as well.")
+@click.option("--repair", is_flag=True, help="Download again what is at fault; this asks the Hub.")
+@click.option("-q", "--quiet", is_flag=True, help="One line for each sound head or model; faults in full.")
 @with_timeout
 @with_catalog
 @as_json
@@ -40,17 +43,17 @@ def verify(
 ) -> None:
     """Check the heads on this machine, or those named, without the network.
 
-    Every file is compared with its record in catalog.lock (size and sha256) and read as what it should be:
-    tensor names and shapes as config.json implies, one floating dtype, finite numbers, the hidden size of
-    the source model, one tokenizer and vocabulary on both sides. Ends with 1 when a fault is found, and with 2 when
-    something named is not here; of several runs that one name calls, those that are here are checked. What has no
-    record is 'unrecorded': no fault, and not verified.
+    Every file is compared with its record in catalog.lock (size and sha256), and its content is checked: tensor names
+    and shapes as config.json implies, one floating dtype, finite numbers, the hidden size of the source model, one
+    tokenizer and vocabulary on both sides. Ends with 1 when there is a fault, and with 2 when something named is not
+    here. A name that stands for several runs means those that are here. What has no record is 'unrecorded': that is no
+    fault, and it is not verified.
 
-    --repair fetches again what is at fault, and deletes a blob of the Hub's cache that stays bad. What lies
-    in your own folders or in a Python package is told with what to do. Ends with 1 when a fault is left, with
-    2 when the Hub could not be asked.
+    --repair downloads again what is at fault, and deletes a file of the Hub's cache that stays bad. For what is in your
+    own folders or in a Python package it says what to do. Ends with 1 when a fault is left, with 2 when the Hub could
+    not be asked.
 
-    `list` and `show` tell of the outcome from then on, and `store history` of all there were.
+    `list` and `show` report the latest outcome, and `store history` all of them.
     """
     from registry.store.remembering import WatchedShelf
 

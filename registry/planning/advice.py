@@ -11,6 +11,7 @@ from registry.command import Catalogs, chosen, command
 from registry.compat import judge_edge, pair_of
 from registry.planning.closed import fastest
 from registry.planning.estimate import Estimate, Estimator
+from registry.planning.law import Law
 from registry.records import Catalog, Head
 
 WORTH: Final = 1.03  # times as fast as the best chain there is
@@ -20,6 +21,7 @@ def next_steps(
     estimate: Estimate,
     *,
     installed: bool,
+    law: Law,
     run: str | None = None,
     catalogs: Catalogs = (),
     loading: Sequence[str] = (),
@@ -29,6 +31,7 @@ def next_steps(
     Args:
         estimate: Of the chain.
         installed: Whether its files are all here.
+        law: How texts are going to be drawn: those that are measured are drawn like this too.
         run: The one that was asked for wherever an edge has it.
         catalogs: What the commands are to be given too.
         loading: What those are to be given that measure, as words of a command line.
@@ -41,7 +44,8 @@ def next_steps(
     if not estimate.measured:
         run = run or (estimate.unheard[0].rpartition("/")[2] if estimate.unheard else None)
         which = list(models) if run is None or len(models) == 1 else chosen(models, run)
-        steps.append(command("measure", *which, *loading, catalogs=catalogs))
+        drawn = law.measuring if len(models) > 1 else ()
+        steps.append(command("measure", *which, *drawn, *loading, catalogs=catalogs))
     return tuple(steps)
 
 

@@ -36,3 +36,18 @@ class Law(Record):
         told += [f"top-p {self.top_p:g}"] if self.top_p < 1 else []
         told += [f"min-p {self.min_p:g}"] if self.min_p else []
         return ", ".join(told)
+
+    @property
+    def measuring(self) -> tuple[str, ...]:
+        """What `specreg measure` has to be told to read texts drawn like this: nothing where it does so by default.
+
+        >>> Law().measuring, Law(temperature=1.0).measuring, Law(temperature=0.7, top_k=40).measuring
+        ((), (), ('--temperature', '0.7', '--top-k', '40'))
+        """
+        if self.greedy or self == Law(temperature=1.0):
+            return ()
+        words = ["--temperature", f"{self.temperature:g}"]
+        words += ["--top-k", str(self.top_k)] if self.top_k else []
+        words += ["--top-p", f"{self.top_p:g}"] if self.top_p < 1 else []
+        words += ["--min-p", f"{self.min_p:g}"] if self.min_p else []
+        return tuple(words)

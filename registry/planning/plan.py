@@ -105,7 +105,7 @@ def plan(
             tuned = measured.lengths(chain.names, estimate.heads, law) if estimate.heads else None
             speedup = alone.seconds_per_token / estimate.seconds_per_token
             size = estimator.memory_bytes(chain.names)
-            steps = partial(next_steps, estimate, run=run, catalogs=catalogs, loading=loading)
+            steps = partial(next_steps, estimate, law=law, run=run, catalogs=catalogs, loading=loading)
             parallel = tuple(map(every.several, chain.heads))
             one = _planned(shelf, chain, estimate, speedup=speedup, memory_bytes=size, tuned=tuned)
             found.append(replace(one, parallel=parallel, next=steps(installed=one.installed)))
@@ -186,8 +186,8 @@ def _require_room(estimator: Estimator, target: str, memory_bytes: int | None) -
     size = estimator.memory_bytes([target])
     if memory_bytes is not None and size is not None and size > memory_bytes:
         raise UsageError(
-            f"Nothing fits: expected memory for {target} alone, whose weights and a tenth more are {size} bytes, got "
-            f"{memory_bytes}. Give it more, or run it in a smaller dtype."
+            f"Nothing fits into {memory_bytes:,} bytes: {target} alone needs {size:,}, its weights and a tenth more. "
+            "Give it more memory, or a smaller --dtype."
         )
 
 

@@ -61,3 +61,18 @@ def panels_of(figure: Path) -> list[set[str]]:
     """The texts in each panel: letters are drawn as outlines, and a comment says which they are."""
     _, *panels = figure.read_text(encoding="utf-8").split('<g id="axes_')
     return [{text.strip() for text in re.findall(r"<!--(.*?)-->", panel)} for panel in panels]
+
+
+def test_a_figure_says_what_it_is_of(tmp_path: Path) -> None:
+    """
+    Two figures side by side are told apart: the chain, how texts were drawn and how many, and what they ran on.
+    """
+    report: dict[str, Any] = json.loads((RESULTS / "cpu-pico-sampled.json").read_text())
+    figure = tmp_path / "figure.svg"
+
+    draw(report, figure)
+
+    texts = "temperature 1, 4 prompts, 96 new tokens, 3 repeats"
+    machine = f"captured, float32, {report['provenance']['processor']}, 1 thread"
+    told = f"pico-little, pico-draft, pico-target: {texts}; {machine}"
+    assert f"<!-- {told} -->" in figure.read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ import pytest
 from heads import Cascade
 from heads.bench.drawing import draw
 from heads.bench.measuring import Journal, measure
+from heads.bench.provenance import provenance
 from heads.bench.report import report_of
 from heads.bench.sweep import MOST_DRAFTED, advised_candidates, best_of, fixed_candidates, tries
 from heads.bench.systems import CascadeSystem, Sampling, System, TransformersSystem, systems_of
@@ -72,8 +73,12 @@ def test_all_of_them_say_the_same_and_tell_what_they_did(systems: list[System], 
     assert speed["low"] <= speed["median"] <= speed["high"]
 
     picture = tmp_path / "figure.svg"
-    document = {"models": ["little", "draft", "target"], "systems": list(found.values())}
-    draw(document | {"provenance": {"device": "cpu"}}, picture)
+    texts = {"prompts": PROMPTS, "sampling": vars(SAMPLING), "repeats": 2}
+    document = {"models": ["little", "draft", "target"], "systems": list(found.values()), **texts}
+    (cascade,) = (
+        one.cascade for one in systems if isinstance(one, CascadeSystem) and one.mode == "three:heads"
+    )
+    draw(document | {"provenance": provenance(cascade)}, picture)
     assert picture.read_text().lstrip().startswith("<?xml")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 RESULTS: Final = ROOT / "heads" / "results"
-CHAINS: Final = {"two": "draft > target", "direct": "little > target", "three": "little > draft > target"}
+CHAINS: Final = {"two": "draft -> target", "direct": "little -> target", "three": "little -> draft -> target"}
 SCHEDULES: Final = {
     "heads": "heads",
     "tuned": "best threshold",
@@ -187,7 +187,7 @@ def synthetic() -> str:
             )
             for engine in ("captured", "fused")
         ]
-        rows.append([" > ".join(models) if models[1:] else "14b alone", *(f"{one:.0f}" for one in found)])
+        rows.append([" -> ".join(models) if models[1:] else "14b alone", *(f"{one:.0f}" for one in found)])
     return table(["captured", "fused"], rows)
 
 

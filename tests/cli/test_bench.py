@@ -132,7 +132,7 @@ def broken_off(specreg: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     stop.after = 3
     found = specreg(*command)
     assert found.code == 130
-    assert "the same command goes on with it" in found.err
+    assert "give the same command again to go on" in found.err
     assert (len(stop.rows), stop.swept) == (3, ["two:fixed"])
     return stop, command
 

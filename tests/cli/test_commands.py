@@ -351,3 +351,22 @@ def test_counts_are_short(number: int | None, text: str) -> None:
     Parameter counts read as people say them.
     """
     assert short_count(number) == text
+
+
+@pytest.mark.parametrize("group", [(), ("catalog",), ("store",)], ids=["specreg", "catalog", "store"])
+def test_no_command_is_told_in_half_a_sentence(specreg: Run, group: tuple[str, ...]) -> None:
+    """
+    In a list of commands each has a sentence that 80 columns have room for.
+    """
+    told = specreg(*group, "--help").out.partition("Commands:")[2].partition("Example:")[0]
+
+    assert "..." not in told
+
+
+def test_what_is_never_downloaded_is_not_counted(specreg: Run) -> None:
+    """
+    Heads that come with a package are named with their folders; no line says that nothing of them is here.
+    """
+    lines = specreg("download", "pico-little", "pico-target").out.splitlines()
+
+    assert [line.endswith("nothing to download.") for line in lines] == [True, True]

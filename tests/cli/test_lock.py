@@ -50,7 +50,8 @@ def test_check_finds_what_changed_and_writes_nothing(specreg: Run, own: Path) ->
     """
     specreg("lock", str(own))
     before = own.with_suffix(".lock").read_bytes()
-    assert specreg("lock", str(own), "--check").code == 0
+    sound = specreg("lock", str(own), "--check")
+    assert (sound.code, sound.out.split(":")[0]) == (0, "1 checkpoint, 0 changed")
     (own.parent / "mine" / HEAD / "config.json").write_text('{"hidden_size": 192, "num_layers": 2}')
 
     found = specreg("lock", str(own), "--check", "--json")

@@ -17,6 +17,7 @@ from registry.cli.plan import Size
 from registry.planning.assumed import AssumedTimes
 from registry.planning.law import Law
 from registry.planning.lengths import DraftLengths
+from registry.planning.measurement import Measurement
 from registry.store.measured import read_measurements
 from registry.store.remembering import note_measurements
 from tests.conftest import Outcome
@@ -284,7 +285,31 @@ def test_auto_says_where_nothing_was_measured(specreg: Run) -> None:
     found = specreg(*auto, "--device", "cpu")
 
     assert f"Nothing was measured in this setup ({AssumedTimes.of_device('cpu')})" in found.err
-    assert "`specreg measure pico-little pico-draft pico-target --device cpu` tells" in found.err
+    assert "To measure: `specreg measure pico-little pico-draft pico-target --device cpu`." in found.err
+
+
+def test_auto_says_what_of_it_was_not_measured(
+    specreg: Run, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Times that were measured are not called assumed: of another way to sample nothing but acceptance is unknown.
+    """
+    monkeypatch.setenv("SPECREG_HOME", str(measured))
+    known = [slowed(one) if one.subject == "pico-target as target" else one for one in read_measurements()]
+    monkeypatch.setenv("SPECREG_HOME", str(tmp_path))
+    assert note_measurements(known) is None
+    auto = ("decode", "--auto", "pico-target", "--prompt", "def main():", "--max-new-tokens", "2")
+
+    told = specreg(*auto, "--temperature", "0.5").err
+
+    assert "Acceptance was not measured for this way to sample (temperature 0.5): " in told
+    assert "--temperature 0.5`." in told
+
+
+def slowed(one: Measurement) -> Measurement:
+    """The same model on a machine where it is ten times slower, so that drafting pays for certain."""
+    times = [time | {"seconds": 10 * time["seconds"]} for time in one.document["times"]]
+    return one.model_copy(update={"document": one.document | {"times": times}})
 
 
 def test_auto_decodes_with_the_plans_best(

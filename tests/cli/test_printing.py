@@ -50,3 +50,18 @@ def test_a_long_word_alone_is_no_reason_for_lines(
     assert header.split() == ["file", "sha256"]
     assert len(lines) > 1
     assert max(map(len, lines)) <= 40
+
+
+def test_a_name_is_never_broken(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What a row is called is copied into the next command: where that has no room whole, rows are told in lines; where it
+    has, the other columns give way.
+    """
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    name = "vicuna-68m--to--tiny-vicuna-1b/exp-weight6-layer3"
+
+    for width in (60, 80, 100):
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_table(("head", "sha256", "recorded"), [(name, "ab" * 32, "yes")])
+        lines = click.unstyle(capsys.readouterr().out).splitlines()
+        assert sum(name in line for line in lines) == 1

@@ -25,7 +25,7 @@ def test_max_length_cuts_the_new_tokens_with_a_word(specreg: Run) -> None:
 
     document = json.loads(found.out)
     assert document["prompt_tokens"] + document["new_tokens"] == 16
-    assert f"--max-length 16 leaves {document['new_tokens']} of 128 new tokens" in found.err
+    assert f"--max-length 16 leaves room for {document['new_tokens']} of 128 new tokens" in found.err
 
 
 def test_max_length_that_leaves_room_says_nothing(specreg: Run) -> None:

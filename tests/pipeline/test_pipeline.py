@@ -24,6 +24,15 @@ from registry.errors import (
 PICO = Path(__file__).parent.parent.parent / "heads" / "pico"
 
 
+def test_a_pipeline_prints_as_its_chain() -> None:
+    """
+    Whoever prints one in a notebook sees which models it is of, and no screenful of records.
+    """
+    assert (
+        str(registry.resolve_pipeline("pico-little", "pico-target", length=2)) == "pico-little -> pico-target"
+    )
+
+
 def test_names_the_roles_and_the_cards_two_paths() -> None:
     """
     Models are aliases, smallest first, and the head paths are folders a head loads from.

@@ -345,11 +345,14 @@ def test_run_is_found_without_regard_to_case() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"length": 5}, ["with --length 5", "Lengths there are: 2, 3."]),
-        ({"via": "e"}, ["with --via e", "Models on the way: b."]),
-        ({"run": "r9"}, ["with --run r9", f"Runs on the way: {RUN}, special."]),
-        ({"length": 2, "via": ["b"]}, ["with --length 2 --via b", "Lengths there are: 2, 3."]),
-        ({"length": 2, "run": "special"}, ["Lengths there are: 2, 3.", "special."]),
+        ({"length": 5}, ["with --length 5", "Lengths of the chains between them: 2, 3."]),
+        ({"via": "e"}, ["with --via e", "Models between them: b."]),
+        ({"run": "r9"}, ["with --run r9", f"Training runs of the heads between them: {RUN}, special."]),
+        (
+            {"length": 2, "via": ["b"]},
+            ["with --length 2 --via b", "Lengths of the chains between them: 2, 3."],
+        ),
+        ({"length": 2, "run": "special"}, ["Lengths of the chains between them: 2, 3.", "special."]),
     ],
     ids=str,
 )

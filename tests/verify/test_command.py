@@ -74,6 +74,17 @@ def test_quiet_is_one_line_for_each_that_is_sound(specreg: Run, folder: Path) ->
     assert "pico-draft: ok\n2 checked, 1 with faults." in found.out
 
 
+def test_a_config_that_is_not_as_recorded_is_not_said_to_be_missing(specreg: Run, folder: Path) -> None:
+    """
+    It is there, and nothing is read out of it.
+    """
+    (folder / "config.json").write_text('{"hidden_size": 192, "num_layers": 2}')
+
+    found = specreg("verify", HEAD)
+
+    assert "config\tunknown\tno sound config.json to look into" in found.out
+
+
 def test_repair_prints_what_it_could_not_mend_once(specreg: Run, folder: Path) -> None:
     """
     A head as bad as before is told in full before, and in a line after.
