@@ -38,7 +38,9 @@ def predictions(
         measurements: All that the store tells.
         direct: The name of the head from the first model to the last, where one skips what is between.
     """
-    law = Law(temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p)
+    law = Law(
+        temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p, min_p=sampling.min_p
+    )
     names = {(head.source, head.target): head.name for head in pipeline.heads}
     if direct is not None:
         names[pipeline.models[0], pipeline.target] = direct

@@ -37,6 +37,7 @@ class Sampling:
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,7 @@ class CascadeSystem:
             temperature=sampling.temperature,
             top_k=sampling.top_k,
             top_p=sampling.top_p,
+            min_p=sampling.min_p,
             seed=seed,
             **self.settings,
         )
@@ -107,7 +109,7 @@ class TransformersSystem:
         drawn: dict[str, Any] = {"do_sample": False}
         if sampling.temperature > 0:
             drawn = {"do_sample": True, "temperature": sampling.temperature, "top_k": sampling.top_k}
-            drawn |= {"top_p": sampling.top_p}
+            drawn |= {"top_p": sampling.top_p, "min_p": sampling.min_p or None}
         used = [model for model in (self.assistant, self.target) if model is not None]
         counts, handles = _counted(used)
         try:
@@ -120,9 +122,8 @@ class TransformersSystem:
                     attention_mask=torch.ones_like(ids),
                     max_new_tokens=sampling.max_new_tokens,
                     pad_token_id=self.target.generation_config.pad_token_id or 0,
-                    **UNCHANGED,
                     **({"assistant_model": self.assistant} if self.assistant is not None else {}),
-                    **drawn,
+                    **(UNCHANGED | drawn),
                 )
                 _wait(self.target)
                 seconds = time.perf_counter() - started

@@ -151,11 +151,11 @@ class PeerSystem(CascadeSystem):
         """See `System`. Its last round may go past the length: those tokens are cut off.
 
         Raises:
-            UsageError: top_k or top_p, which it never applies to the target.
+            UsageError: top_k, top_p or min_p, which it never applies to the target.
         """
-        if sampling.top_k or sampling.top_p < 1:
+        if sampling.top_k or sampling.top_p < 1 or sampling.min_p:
             raise UsageError(
-                "The program draws from the target's whole distribution. Leave out top_k and top_p."
+                "The program draws from the target's whole distribution. Leave out top_k, top_p and min_p."
             )
         tokens, seconds, told = self.program.run(prompt, sampling, self.settings, seed=seed)
         levels = tuple(

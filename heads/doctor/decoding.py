@@ -97,7 +97,8 @@ def judge_decoding(patient: Patient, decoded: Sequence[Decoded], *, chat: bool, 
     parted = [one for one in decoded if one.parting is not None]
     yield from (_parted(patient, one, subject) for one in parted)
     if not parted:
-        found = f"{len(decoded)} greedy texts, token for token those of {patient.names[-1]} alone"
+        greedy = "1 greedy text" if len(decoded) == 1 else f"{len(decoded)} greedy texts"
+        found = f"{greedy}, token for token as {patient.names[-1]} alone writes"
         yield Check(check="text", subject=subject, status="ok", found=found)
     if len(patient.names) > 1:
         found = _levels(decoded) + patient.bare
@@ -163,7 +164,12 @@ def _varied(patient: Patient, decoded: Sequence[Decoded], *, chat: bool, low: bo
     subject, unformatted = patient.names[-1], has_template(patient) and not chat
     if 2 * max(len(ended), len(stuck)) < len(texts):
         note = " (it has a chat template, which was not used)" if unformatted and low else ""
-        return Check(check="prompts", subject=subject, status="ok", found=f"its texts go on and vary{note}")
+        return Check(
+            check="prompts",
+            subject=subject,
+            status="ok",
+            found=f"its texts neither end at once nor repeat themselves{note}",
+        )
     found = (
         f"{len(ended)} of {len(texts)} texts end within {AT_ONCE} tokens"
         if len(ended) >= len(stuck)
@@ -174,7 +180,7 @@ def _varied(patient: Patient, decoded: Sequence[Decoded], *, chat: bool, low: bo
         subject=subject,
         status="warning",
         found=found,
-        expected="texts that go on and vary",
+        expected="texts that neither end at once nor repeat themselves",
         cause="prompt format: the target has a chat template, and prompts were given without it"
         if unformatted
         else "prompts of a kind that the target was not made for, or corrupt weights",

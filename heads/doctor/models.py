@@ -94,6 +94,8 @@ def _cause(patient: Patient, model: Model) -> str:
 def _stray(patient: Patient, model: Model, reading: Reading) -> Check:
     share, ids = _mean(reading.stray), patient.cascade.vocab_size
     found = f"rows past the tokenizer's {ids} ids have {share:.1e} of the probability"
+    if not share:
+        found = f"no probability lies past the tokenizer's {ids} ids"
     if share <= MOST_STRAY:
         return Check(check="padding rows", subject=model.alias, status="ok", found=found)
     return Check(

@@ -100,11 +100,11 @@ def _foreseen(
             check="prediction",
             subject=subject,
             status="unknown",
-            found="nothing was measured of this chain in this setup, so that no speed is foreseen",
+            found="nothing was measured of this chain in this setup, so no speed can be predicted",
             next=patient.measuring,
         )
     predicted = 1 / played.seconds_per_token
-    found = f"{rate:.1f} tokens/s, {predicted:.1f} foreseen{patient.bare}"
+    found = f"{rate:.1f} tokens/s, {predicted:.1f} predicted{patient.bare}"
     if rate >= SLOWER * predicted:
         return Check(check="prediction", subject=subject, status="ok", found=found)
     return Check(

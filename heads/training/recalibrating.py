@@ -77,9 +77,9 @@ def recalibrate(
         least = min(map(len, halves))
         if least < LEAST:
             raise UsageError(
-                f"{len(every):,} tokens of {len(prompts):,} {way} texts are too few to tell: expected at least "
-                f"{LEAST} on each side where prompts are halved, got {least}. Give more prompts, or a larger "
-                "--max-new-tokens."
+                f"Too few tokens to calibrate by: expected at least {LEAST} in each half of the prompts, got {least} "
+                f"in the smaller one, of {len(every):,} tokens of {len(prompts):,} {way} texts. Give more prompts, or "
+                "a larger --max-new-tokens."
             )
         fit = partial(_fitted, head.to(pair.device), mismatch_weight=mismatch_weight, way=way)
         judged[way] = _judged(head, halves, [fit(half) for half in halves[::-1]], greedy=way == GREEDY)

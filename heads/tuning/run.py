@@ -38,8 +38,8 @@ def tune_pipeline(
 
     Args:
         pipeline: A chain of two models at least.
-        options: Of the command: prompts, limit, max_new_tokens, repeats, temperature, top_k, top_p, device, dtype,
-            engine.
+        options: Of the command: prompts, limit, max_new_tokens, repeats, temperature, top_k, top_p, min_p, device,
+            dtype, engine.
         measurements: All that the store tells.
         bar: Opens a progress bar of so many steps, called so.
         said: Called with what the chain needs of memory before it is loaded; with None where that cannot be told.
@@ -56,12 +56,13 @@ def tune_pipeline(
         **{name: options[name] for name in ("max_new_tokens", "device", "dtype", "engine")},
         said=said,
     )
-    law = Law(**{name: options[name] for name in ("temperature", "top_k", "top_p")})
+    law = Law(**{name: options[name] for name in ("temperature", "top_k", "top_p", "min_p")})
     sampling = Sampling(
         max_new_tokens=options["max_new_tokens"],
         temperature=law.temperature,
         top_k=law.top_k,
         top_p=law.top_p,
+        min_p=law.min_p,
     )
     setup = setup_of(cascade)
     heads = [head.name for head in pipeline.heads]

@@ -12,7 +12,14 @@ from registry.cli.bars import counted
 from registry.cli.compiling import say_refusals
 from registry.cli.evaluate import require_places
 from registry.cli.memory import say_memory
-from registry.cli.options import pipeline_of, with_catalog, with_loading, with_narrowing, with_prompts
+from registry.cli.options import (
+    pipeline_of,
+    with_catalog,
+    with_loading,
+    with_min_p,
+    with_narrowing,
+    with_prompts,
+)
 from registry.cli.printing import print_json, print_table
 from registry.cli.recalling import recalled_measurements
 from registry.errors import UsageError
@@ -38,6 +45,7 @@ from registry.errors import UsageError
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--top-k", type=int, default=0, show_default=True, help="0 keeps all tokens.")
 @click.option("--top-p", type=float, default=1.0, show_default=True)
+@with_min_p
 @click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True, metavar="N")
 @click.option("--min-draft", type=click.IntRange(min=1), help="Fewest tokens in a draft where heads advise.")
 @click.option("--max-draft", type=click.IntRange(min=1), help="Most tokens in a draft where heads advise.")
@@ -89,7 +97,7 @@ def bench(source: str, target: str, **options: Any) -> None:
     benchmark = Benchmark(
         prompts=chosen(prompts, categories=options["categories"], limit=options["limit"]),
         sampling=Sampling(
-            **{name: options[name] for name in ("max_new_tokens", "temperature", "top_k", "top_p")}
+            **{name: options[name] for name in ("max_new_tokens", "temperature", "top_k", "top_p", "min_p")}
         ),
         modes=options["modes"].split(",") if options["modes"] else None,
         repeats=options["repeats"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.core import ParameterSource
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from heads.tuning.lengths import KnownLengths
     from registry.pipeline import Pipeline
     from registry.planning.law import Law
+
+ENDED: Final = {
+    "eos": "ended by an end token",
+    "stop": "ended by a stop text",
+    "length": "ended at the length asked for",
+}
 
 
 @click.command(
@@ -296,5 +302,6 @@ def _summary(out: Any) -> str:
         + ("" if level.proposed is None else f", {level.accepted} of {level.proposed} accepted")
         for level in out.levels
     )
-    speed = f"{out.tokens_per_second:.1f}/s, {out.finish_reason}"
-    return f"{out.new_tokens} tokens in {out.seconds:.2f} s ({speed}): {levels}"
+    count = "1 token" if out.new_tokens == 1 else f"{out.new_tokens} tokens"
+    speed = f"{out.tokens_per_second:.1f}/s, {ENDED[out.finish_reason]}"
+    return f"{count} in {out.seconds:.2f} s ({speed}): {levels}"

@@ -105,8 +105,9 @@ def with_texts(command: Command) -> Command:
 
 
 def with_law(command: Command) -> Command:
-    """`--temperature`, `--top-k` and `--top-p`: how texts are drawn."""
+    """`--temperature`, `--top-k`, `--top-p` and `--min-p`: how texts are drawn."""
     for option in (
+        with_min_p,
         click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True),
         click.option(
             "--top-k", type=click.IntRange(min=0), default=0, show_default=True, help="0 keeps all tokens."
@@ -124,7 +125,7 @@ def with_law(command: Command) -> Command:
 
 
 def with_min_p(command: Command) -> Command:
-    """`--min-p`, for those commands that read texts drawn by it, or plan for them."""
+    """`--min-p` alone."""
     return click.option(
         "--min-p",
         type=click.FloatRange(0, 1),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from registry.cli.options import as_json, with_catalog, with_law, with_loading, with_min_p
+from registry.cli.options import as_json, with_catalog, with_law, with_loading
 from registry.cli.plantable import print_plan
 from registry.cli.printing import print_json
 from registry.cli.recalling import recalled_measurements
@@ -86,7 +86,6 @@ class Size(click.ParamType[int]):
     help="First measure those models that are here and were not measured.",
 )
 @with_law
-@with_min_p
 @with_loading
 @with_catalog
 @as_json

@@ -101,6 +101,17 @@ def test_what_a_model_is_shipped_to_ask_for_is_asked_of_no_system(
     assert [peer.run(PROMPTS[0], sampling, seed=1).token_ids for peer in peers] == expected
 
 
+def test_every_system_cuts_rows_alike(systems: list[System]) -> None:
+    """
+    Of a row that min-p cuts down to its most probable token, whatever draws from it draws that one.
+    """
+    cut = Sampling(max_new_tokens=12, temperature=1.0, min_p=1.0)
+
+    assert {tuple(one.run(PROMPTS[0], cut, seed=1).token_ids) for one in systems} == {
+        tuple(systems[0].run(PROMPTS[0], SAMPLING, seed=0).token_ids)
+    }
+
+
 def test_confidence_asks_no_head(systems: list[System]) -> None:
     """
     What advises there is the drafting model's own row: the same lengths whatever the chain's heads say.

@@ -164,12 +164,12 @@ def test_two_models_are_refused(checkout: Path, cascade: Cascade) -> None:
         system(checkout, cascade.part([0, 2]))
 
 
-@pytest.mark.parametrize("cut", [{"top_k": 5}, {"top_p": 0.9}], ids=str)
+@pytest.mark.parametrize("cut", [{"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.1}], ids=str)
 def test_a_cut_distribution_is_refused(checkout: Path, cascade: Cascade, cut: dict[str, Any]) -> None:
     """
     It never cuts the target's distribution, so it cannot be held against a run that does.
     """
-    with pytest.raises(UsageError, match="Leave out top_k and top_p"):
+    with pytest.raises(UsageError, match="Leave out top_k, top_p and min_p"):
         system(checkout, cascade).run(PROMPT, Sampling(max_new_tokens=2, temperature=1.0, **cut), seed=0)
 
 

@@ -108,5 +108,5 @@ def test_too_few_words_are_refused(prompts: Path, tmp_path: Path, specreg: Run) 
     found = specreg("calibrate", HEAD, "--prompts", str(few), "--file", str(file), *SHORT)
 
     assert found.code == 2
-    assert "too few to tell: expected at least 200" in found.err
+    assert "expected at least 200 in each half of the prompts" in found.err
     assert not file.exists()

@@ -160,7 +160,7 @@ def test_bars_are_drawn_on_a_terminal(machine: Machine, hub: LocalHub) -> None:
 
     assert f"{EDGE}/model.safetensors".encode() in shown
     assert b"MB" in shown
-    assert b"2 fetched, " in shown
+    assert b"2 files fetched, " in shown
     assert b"Traceback" not in shown
 
 
