@@ -10,6 +10,8 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from registry.errors import IncompatibleError, RollbackError
 
+TABLED: Final = "max_seq_len"  # as MPT calls it
+POSITIONS: Final = ("max_position_embeddings", TABLED)
 CACHE_ARGUMENTS: Final = ("cache", "past_key_values")  # transformers 5.24 and later, and before
 
 
@@ -49,8 +51,19 @@ def hidden_size(model: PreTrainedModel) -> int:
 
 def max_positions(model: PreTrainedModel) -> int | None:
     """Positions the model was made for; None where its config sets no bound."""
-    bound = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    config = model.config.get_text_config(decoder=True)
+    bound = getattr(config, _positions_in(model), None)
     return bound if isinstance(bound, int) and bound > 0 else None
+
+
+def has_room_past_positions(model: PreTrainedModel) -> bool:
+    """Whether a cache may be longer than what the model was made for: MPT looks keys up in a table that ends there."""
+    return _positions_in(model) != TABLED
+
+
+def _positions_in(model: PreTrainedModel) -> str:
+    config = model.config.get_text_config(decoder=True)
+    return next((name for name in POSITIONS if hasattr(config, name)), "")
 
 
 def rope_switch(model: PreTrainedModel) -> int | None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import pairwise
 
 import torch
@@ -21,7 +20,17 @@ from heads.engines.captured import CapturedLevel
 from heads.engines.choice import Engine, head_for, level_for, read_engine
 from heads.engines.recorded_head import RecordedHead
 from heads.engines.recording import as_loaded
-from heads.fitting import check_heads, check_length, check_models, names_for, shared_vocabulary
+from heads.fitting import (
+    check_heads,
+    check_length,
+    check_models,
+    check_places,
+    listed,
+    names_for,
+    shared_vocabulary,
+    tokenizer_size,
+)
+from heads.floor import Done, Floor
 from heads.generation import Generation, report_of
 from heads.head import AcceptancePredictionHead
 from heads.law import adjustments_of, edges_of, rule_of
@@ -34,7 +43,8 @@ from heads.settings import (
     PerEdgeFloat,
     PerEdgeInt,
     Settings,
-    per_edge,
+    lengths_of,
+    read_count,
     read_settings,
 )
 from heads.stopping import Ending
@@ -76,15 +86,14 @@ class Cascade:
         names: Sequence[str] | None = None,
         engine: Engine | None = None,
     ) -> None:
-        self.models = tuple(models)
+        self.models = listed(models, "models")
         check_models(self.models)
-        self.heads = tuple(heads) if heads is not None else (None,) * (len(self.models) - 1)
+        self.heads = listed(heads, "heads") if heads is not None else (None,) * (len(self.models) - 1)
         self.tokenizer = tokenizer
         self.names = names_for(self.models, names)
         check_heads(self.models, self.heads, self.names)
-        size = len(tokenizer) if tokenizer is not None else None
-        self.vocab_size = shared_vocabulary(self.models, self.names, size)
-        self._busy = threading.Lock()
+        self.vocab_size = shared_vocabulary(self.models, self.names, tokenizer_size(tokenizer))
+        self._floor = Floor()
         asked = read_engine(engine)
         self._levels = [
             level_for(model, name=name, engine=asked, top=model is self.models[-1])
@@ -103,17 +112,18 @@ class Cascade:
             heads: One per neighbouring pair of them; None takes the heads of neighbours that were neighbours.
 
         Raises:
+            GenerationError: there are no models at these places.
             IncompatibleError: a head does not fit.
         """
+        places = check_places(places, len(self.models))
         part = copy.copy(self)
         part.models = tuple(self.models[place] for place in places)
         part.names = tuple(self.names[place] for place in places)
         part._levels = [self._levels[place] for place in places]
         between = (self.heads[first] if second == first + 1 else None for first, second in pairwise(places))
-        part.heads = tuple(between if heads is None else heads)
+        part.heads = tuple(between) if heads is None else listed(heads, "heads")
         check_heads(part.models, part.heads, part.names)
-        size = len(self.tokenizer) if self.tokenizer is not None else None
-        part.vocab_size = shared_vocabulary(part.models, part.names, size)
+        part.vocab_size = shared_vocabulary(part.models, part.names, tokenizer_size(self.tokenizer))
         part._advisers = _advisers(part.heads, part.engines)
         part.ahead = _waits(part.models[0])
         return part
@@ -141,14 +151,20 @@ class Cascade:
             positions: Of the longest text.
             max_draft: As for `generate`.
             told: Called after each graph; `graphs_for` says how many there are.
+
+        Raises:
+            GenerationError: an option is out of range.
         """
-        with self._alone():
-            for level, lengths in self._recorded(max_draft):
-                level.warm_up(positions, lengths, told=told)
-            for index, adviser in enumerate(self._advisers):
-                if isinstance(adviser, RecordedHead):
-                    most = per_edge("max_draft", max_draft, len(self.heads), int)[index - 1] if index else 0
-                    adviser.warm_up(most + 1, self.models[index].dtype)
+        positions = read_count("positions", positions)
+        most = lengths_of({"max_draft": max_draft}, edges=len(self.heads)).max_draft
+        self._alone(lambda: self._warm_up(positions, most, told))
+
+    def _warm_up(self, positions: int, most: Sequence[int], told: Callable[[], None]) -> None:
+        for level, lengths in self._recorded(most):
+            level.warm_up(positions, lengths, told=told)
+        for index, adviser in enumerate(self._advisers):
+            if isinstance(adviser, RecordedHead):
+                adviser.warm_up(most[index - 1] + 1 if index else 1, self.models[index].dtype)
 
     def graphs_for(self, max_draft: PerEdgeInt = MAX_DRAFT) -> int:
         """How many graphs `warm_up` plays through."""
@@ -240,44 +256,40 @@ class Cascade:
         for model, name in zip(self.models, self.names, strict=True):
             require_eval(model, name)
         # in this order: who has read a streamer's end may ask for the next text at once
-        with Stream(streamer) as stream, self._alone():
-            stream.prompt(ids)
-            return self._run(ids, settings, ending, stream)
+        with Stream(streamer) as stream:
+            return self._alone(lambda: self._run(ids, settings, ending, stream))
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One text at a time."""
-        if not self._busy.acquire(blocking=False):
-            raise GenerationError(
-                option="generate",
-                expected="called for one text at a time, since a level has one cache",
-                found="a call while another is running",
-                next_step="Wait for it, or build a second Cascade from the same models.",
-            )
-        try:
+    def _alone(self, work: Callable[[], Done]) -> Done:
+        """One text at a time, and what is recorded in the dtype that it was loaded in."""
+
+        def as_recorded() -> Done:
             with ExitStack() as modes:
                 for level in self._levels:
                     if isinstance(level, CapturedLevel):
                         modes.enter_context(as_loaded(level.model.device))
-                yield
-        finally:
-            try:
-                for level in self._levels:
-                    level.end()
-            finally:  # interrupted, too: the next text begins its levels anew
-                self._busy.release()
+                return work()
+
+        return self._floor.alone(as_recorded, afterwards=self._end)
+
+    def _end(self) -> None:
+        for level in self._levels:
+            level.end()
 
     def _recorded(self, max_draft: PerEdgeInt) -> list[tuple[CapturedLevel, range]]:
         """Levels that record graphs, and the lengths of what they may be fed: proposals, and what others added."""
-        most = per_edge("max_draft", max_draft, len(self.heads), int)
+        most = lengths_of({"max_draft": max_draft}, edges=len(self.heads)).max_draft
+        longest = (
+            (most[index - 1] if index else 0) + len(most) + 1 - index for index in range(len(most) + 1)
+        )
         return [
-            (level, range(1, (most[index - 1] if index else 0) + len(self._levels) - index + 1))
-            for index, level in enumerate(self._levels)
+            (level, range(1, min(count, level.slack) + 1))  # longer ones are not recorded
+            for level, count in zip(self._levels, longest, strict=True)
             if isinstance(level, CapturedLevel)
         ]
 
     @torch.inference_mode()
     def _run(self, ids: list[int], settings: Settings, ending: Ending, stream: Stream) -> Generation:
+        stream.prompt(ids)
         for level in self._levels:
             level.begin(len(ids) + settings.max_new_tokens)
         for adviser in self._advisers:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from transformers import GenerationConfig
 from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
 
+from heads.settings import read_flag
 from registry.errors import GenerationError
 
 # What transformers fills in when sampling and nobody says otherwise.
@@ -112,7 +113,7 @@ def options_of(
     # a temperature given by name may yet sample: then these are its bounds
     options: dict[str, Any] = {name: said[name] for name in ("top_k", "top_p", "min_p") if name in said}
     options["temperature"] = 0.0
-    if said.get("do_sample"):
+    if read_flag("generation_config.do_sample", said.get("do_sample", False)):
         options = {name: said.get(name, usual) for name, usual in SAMPLED.items()}
     if "repetition_penalty" in said:
         options["repetition_penalty"] = said["repetition_penalty"]
@@ -129,13 +130,19 @@ def options_of(
 
 def _require_known(name: str, value: object) -> None:
     known = name in DONE or name in SILENT or name.startswith("_") or name == "transformers_version"
-    if not known and value not in NEUTRAL.get(name, ()):
+    if not known and not any(_are_same(value, one) for one in NEUTRAL.get(name, ())):
         raise GenerationError(
             option=f"generation_config.{name}",
-            expected="nothing, since a cascade does not do that",
+            expected="left out, since a cascade does not do that",
             found=value,
-            next_step="Leave it out, or decode with the model's own generate.",
+            next_step="Decode with the model's own generate where you need it.",
         )
+
+
+def _are_same(value: object, neutral: object) -> bool:
+    """Compared where they are of one kind alone: an array answers by another array."""
+    numbers = isinstance(value, int | float) and isinstance(neutral, int | float)
+    return (numbers or isinstance(value, type(neutral))) and bool(value == neutral)
 
 
 def _length(value: object, prompt_tokens: int) -> int:

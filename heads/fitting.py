@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from numbers import Integral
+from typing import Any, Final, TypeVar
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -12,7 +13,21 @@ from heads.anatomy import hidden_size, max_positions, output_rows, rope_switch
 from heads.head import AcceptancePredictionHead
 from registry.errors import GenerationError, IncompatibleError
 
+Given = TypeVar("Given")
 MAX_PADDING_ROWS: Final = 512  # how much two output layers over one vocabulary may differ by padding alone
+
+
+def listed(given: Iterable[Given], what: str) -> tuple[Given, ...]:
+    """All of what was given as a list. Raises IncompatibleError: it is none, but one thing alone, or its name."""
+    if not isinstance(given, Iterable) or isinstance(given, str | Mapping):
+        raise IncompatibleError(
+            subject="this cascade",
+            field=what,
+            expected="a list of them",
+            found=type(given).__name__,
+            next_step=f"Give {what}=[...], also for one alone.",
+        )
+    return tuple(given)
 
 
 def check_models(models: Sequence[object]) -> None:
@@ -26,7 +41,13 @@ def check_models(models: Sequence[object]) -> None:
             next_step="Give models=[...].",
         )
     for place, model in enumerate(models):
-        if not isinstance(model, nn.Module) or not hasattr(model, "config"):
+        config = getattr(model, "config", None)
+        # what cannot generate, a classifier or a head, has no generation config
+        if not (
+            isinstance(model, nn.Module)
+            and hasattr(config, "get_text_config")
+            and hasattr(model, "generation_config")
+        ):
             raise IncompatibleError(
                 subject=f"models[{place}]",
                 field="type",
@@ -46,15 +67,16 @@ def names_for(models: Sequence[PreTrainedModel], names: Sequence[str] | None) ->
         return tuple(
             str(getattr(model.config, "_name_or_path", "") or type(model).__name__) for model in models
         )
-    if len(names) != len(models):
+    given = tuple(map(str, listed(names, "names")))
+    if len(given) != len(models):
         raise IncompatibleError(
             subject="this cascade",
             field="number of names",
             expected=len(models),
-            found=len(names),
+            found=len(given),
             next_step="Give one name per model.",
         )
-    return tuple(names)
+    return given
 
 
 def check_heads(
@@ -74,6 +96,14 @@ def check_heads(
             next_step="Give one head, or None, per neighbouring pair of models.",
         )
     for model, head, name, above in zip(models, heads, names, names[1:], strict=False):
+        if head is not None and not isinstance(head, AcceptancePredictionHead):
+            raise IncompatibleError(
+                subject=f"the head {name} -> {above}",
+                field="type",
+                expected="an AcceptancePredictionHead, or None",
+                found=type(head).__name__,
+                next_step="Load it by AcceptancePredictionHead.from_pretrained.",
+            )
         if head is not None and head.hidden_size != hidden_size(model):
             raise IncompatibleError(
                 subject=f"the head {name} -> {above}",
@@ -82,6 +112,43 @@ def check_heads(
                 found=head.hidden_size,
                 next_step=f"Use a head that was trained on {name}.",
             )
+
+
+def check_places(places: Sequence[object], count: int) -> tuple[int, ...]:
+    """Places of some of so many models, ascending: a level has one cache, and drafts for those after it.
+
+    Raises:
+        GenerationError: they are none, or no such places.
+    """
+    try:
+        given: tuple[Any, ...] = tuple(places)
+    except TypeError:  # no list of anything
+        given = ()
+    whole = all(isinstance(place, Integral) and not isinstance(place, bool) for place in given)
+    ascending = tuple(sorted({int(place) for place in given if 0 <= place < count})) if whole else ()
+    if not given or ascending != given:
+        raise GenerationError(
+            option="places",
+            expected=f"some of the models' places, 0 to {count - 1}, ascending, each once",
+            found=places,
+        )
+    return ascending
+
+
+def tokenizer_size(tokenizer: object) -> int | None:
+    """How many tokens it knows, special ones included; None of none. Raises IncompatibleError: it is no tokenizer."""
+    if tokenizer is None:
+        return None
+    loaded = callable(tokenizer) and not isinstance(tokenizer, type)
+    if not (loaded and isinstance(tokenizer, Sized) and hasattr(tokenizer, "decode")):
+        raise IncompatibleError(
+            subject="this cascade",
+            field="tokenizer",
+            expected="a tokenizer of transformers, loaded, or None",
+            found=type(tokenizer).__name__,
+            next_step="Load it by AutoTokenizer.from_pretrained.",
+        )
+    return len(tokenizer)
 
 
 def shared_vocabulary(

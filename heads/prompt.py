@@ -11,6 +11,8 @@ from jinja2 import TemplateError
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from heads.sending import is_listed
+from heads.settings import RAW
 from registry.errors import GenerationError
 
 Prompt = str | Sequence[int] | Sequence[Mapping[str, Any]] | Tensor
@@ -99,15 +101,16 @@ def _listed(prompt: object) -> list[int]:
     """Token ids of one text from a list, a (T,) or a (1, T) tensor."""
     expected = "text, chat messages, a list of token ids, or a (T,) or (1, T) tensor of them"
     if isinstance(prompt, Tensor):
-        shape = tuple(prompt.shape)
+        shape = tuple(prompt.shape) if is_listed(prompt) else ()
         if prompt.dtype != torch.long or len(shape) not in (1, 2) or (len(shape) == 2 and shape[0] != 1):
-            raise GenerationError(
-                option="prompt", expected=expected, found=f"a tensor {shape} of {prompt.dtype}"
-            )
+            raise GenerationError(option="prompt", expected=expected, found=_described(prompt))
         return [int(token) for token in prompt.reshape(-1).tolist()]
-    raw = isinstance(
-        prompt, bytes | bytearray | memoryview
-    )  # integers, too, but nobody means token ids by them
-    if isinstance(prompt, Sequence) and not raw and all(map(_is_id, prompt)):
+    if isinstance(prompt, Sequence) and not isinstance(prompt, RAW) and all(map(_is_id, prompt)):
         return [int(token) for token in prompt]
     raise GenerationError(option="prompt", expected=expected, found=prompt)
+
+
+def _described(tensor: Tensor) -> str:
+    if not is_listed(tensor):
+        return f"a tensor on {tensor.device}, {tensor.layout}{', nested' if tensor.is_nested else ''}"
+    return f"a tensor {tuple(tensor.shape)} of {tensor.dtype}"

@@ -143,7 +143,7 @@ def warp(
 def _nucleus(probs: Tensor, top_p: float) -> Tensor:
     ranked, order = probs.sort(dim=-1, descending=True, stable=True)
     before = ranked.cumsum(dim=-1) - ranked
-    before[..., 0] = 0
+    before[..., 0] = -1  # kept also where top_p is so small that float32 has no number for it
     kept = torch.zeros_like(probs).scatter(-1, order, ranked.masked_fill(before >= top_p, 0.0))
     return kept / kept.sum(dim=-1, keepdim=True)
 

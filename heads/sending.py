@@ -11,6 +11,11 @@ from torch import Tensor
 HERE: Final = "cpu"  # for its numbers nobody waits
 
 
+def is_listed(numbers: Tensor) -> bool:
+    """Whether a tensor holds all its numbers: on 'meta' there are none, a sparse or nested one is no list of them."""
+    return numbers.layout is torch.strided and not numbers.is_nested and not numbers.is_meta
+
+
 def sent(numbers: Sequence[int], device: torch.device) -> Tensor:
     """(n,), int64; from memory that a GPU reads by itself, so that the host does not wait for what it is doing."""
     if device.type != "cuda":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Final, TypeVar
@@ -20,6 +21,7 @@ MIN_DRAFT: Final = 1
 MAX_DRAFT: Final = 8
 THRESHOLD: Final = 0.5
 LENGTHS: Final = ("schedule", "min_draft", "max_draft", "threshold")  # options that say how long to draft
+RAW: Final = (str, bytes, bytearray, memoryview)  # sequences, too, but nobody means a list of numbers by them
 
 PerEdgeInt = int | Sequence[int]
 PerEdgeFloat = float | Sequence[float]
@@ -81,20 +83,21 @@ def read_settings(
         _require(low <= high, "min_draft", f"at most max_draft, which is {high}", low)
     for limit in limits:
         _require(0 <= limit <= 1, "threshold", "between 0 and 1", limit)
-    _require(schedule in SCHEDULES, "schedule", "one of " + ", ".join(SCHEDULES), schedule)
+    known = isinstance(schedule, str) and schedule in SCHEDULES
+    _require(known, "schedule", "one of " + ", ".join(SCHEDULES), schedule)
     if schedule in {"fixed", "heuristic"}:
         limits = (FIXED,) * edges
     elif schedule == "top-head":
         limits = (FIXED,) * (edges - 1) + limits[-1:]
     settings = Settings(
-        max_new_tokens=_integer("max_new_tokens", max_new_tokens),
+        max_new_tokens=read_count("max_new_tokens", max_new_tokens),
         temperature=_real("temperature", temperature),
         top_k=_integer("top_k", top_k),
         top_p=_real("top_p", top_p),
         min_p=_real("min_p", min_p),
         repetition_penalty=_real("repetition_penalty", repetition_penalty),
         seed=_integer("seed", seed),
-        shared_noise=bool(shared_noise),
+        shared_noise=read_flag("shared_noise", shared_noise),
         heuristic=schedule == "heuristic",
         confident=schedule == "confidence",
         min_draft=least,
@@ -102,7 +105,6 @@ def read_settings(
         threshold=limits,
         stop=_stops(stop),
     )
-    _require(settings.max_new_tokens >= 1, "max_new_tokens", "at least 1", max_new_tokens)
     _require(settings.temperature >= 0, "temperature", "0 (greedy) or more", temperature)
     _require(
         settings.temperature == 0 or settings.temperature >= LEAST_TEMPERATURE,
@@ -134,7 +136,7 @@ def per_edge(option: str, value: object, edges: int, kind: type[_Number]) -> tup
         GenerationError: it is neither.
     """
     read = _integer if kind is int else _real
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, Sequence) and not isinstance(value, RAW):
         _require(len(value) == edges, option, f"one value or a list of {edges}, one per edge", value)
         return tuple(kind(read(option, each)) for each in value)
     return (kind(read(option, value)),) * edges
@@ -147,9 +149,26 @@ def _integer(option: str, value: object) -> int:
 
 
 def _real(option: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise GenerationError(option=option, expected="a finite number", found=value)
-    return float(value)
+    if not isinstance(value, bool) and isinstance(value, Real):
+        with suppress(OverflowError):  # an integer may be larger than any other number
+            number = float(value)
+            if math.isfinite(number):
+                return number
+    raise GenerationError(option=option, expected="a finite number", found=value)
+
+
+def read_count(option: str, value: object) -> int:
+    """An integer of at least 1. Raises GenerationError."""
+    count = _integer(option, value)
+    _require(count >= 1, option, "at least 1", value)
+    return count
+
+
+def read_flag(option: str, value: object) -> bool:
+    """True or False, and nothing that would only count as one of them, as 'no' does. Raises GenerationError."""
+    if not isinstance(value, bool):
+        raise GenerationError(option=option, expected="True or False", found=value)
+    return value
 
 
 def _stops(stop: object) -> tuple[str, ...]:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from heads.anatomy import output_rows
+from heads.anatomy import has_room_past_positions, max_positions, output_rows
 from heads.engines.proof import alike
 from heads.engines.slots import makes_windows
 from heads.level import Level
 from registry.errors import IncompatibleError
 
 MASKED_ATTENTIONS: Final = ("sdpa", "eager")  # those that take a ready mask
-PROVED: Final = 24  # tokens
+PROVED: Final = 24  # tokens, or as many as the model was made for
 
 
 class Runs(Level, Protocol):
@@ -48,6 +48,12 @@ def require_fit(model: PreTrainedModel, name: str) -> None:
             "one device for all of a model, and attention 'sdpa' or 'eager', to be captured",
             f"attention {model.config._attn_implementation!r} on {', '.join(places)}",
         )
+    if not has_room_past_positions(model):
+        raise _unfit(
+            name,
+            "a model that takes masked keys past its last position",
+            f"{type(model).__name__}, which has {max_positions(model)} and room for no more",
+        )
     # the proof's text is shorter than most windows: what the model does past them its code must tell
     if not makes_windows(model):
         raise _unfit(
@@ -65,15 +71,16 @@ def prove_rows(level: Runs, plain: Runs, model: PreTrainedModel) -> None:
         IncompatibleError: they are others.
     """
     vocabulary = output_rows(model)
-    text = [7 * (place + 1) % vocabulary for place in range(PROVED)]
+    count = min(PROVED, max_positions(model) or PROVED)
+    text = [7 * (place + 1) % vocabulary for place in range(count)]
     shown: list[tuple[Tensor, Tensor]] = []
     for one in (plain, level):
-        one.begin(PROVED)
+        one.begin(count)
         try:
-            first = one.feed(text, PROVED).logits.float().clone()
-            one.rollback(PROVED // 2)
+            first = one.feed(text, count).logits.float().clone()
+            one.rollback(count - count // 2)
             # each by itself: rows in order would make up for rows that are not
-            shown.append((first, one.feed(text[: PROVED // 2], PROVED // 2).logits.float()))
+            shown.append((first, one.feed(text[: count // 2], count // 2).logits.float()))
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise _unfit(level.name, "a model whose cache can be of a fixed size", str(error)) from error
         finally:

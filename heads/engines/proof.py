@@ -26,8 +26,8 @@ def prove_rollback(level: Level, model: PreTrainedModel) -> None:
 
     Raises:
         RollbackError: they are not after something was taken back.
-        IncompatibleError: they never were: the model needs more than token ids, or counts positions by itself
-            otherwise than from 0.
+        IncompatibleError: they never were: the model needs more than token ids, looks ahead, or counts positions by
+            itself otherwise than from 0.
     """
     vocabulary = output_rows(model)
     tokens = [token % vocabulary for token in PROBE]
@@ -45,7 +45,9 @@ def prove_rollback(level: Level, model: PreTrainedModel) -> None:
         # a model that expects the whole text again, not what is new of it, has nothing to say of so few tokens
         others = len(level.feed(tokens[:2], 1).logits)
         level.rollback(2)
-        again = level.feed(tokens[2:], 2).logits.float()
+        again = level.feed(tokens[2:], 2).logits.float().clone()
+        level.rollback(2)
+        before_another = level.feed((tokens[2], tokens[0]), 2).logits.float()
     except torch.OutOfMemoryError:
         raise
     except FAILURES as error:
@@ -53,6 +55,17 @@ def prove_rollback(level: Level, model: PreTrainedModel) -> None:
     # a state that kept what was taken back is far off
     if others != 1 or not alike(first, again):
         raise no_rollback(level.name, model)
+    # fed by the same kernels but for experts, of which others have other tokens now
+    same = NOISE if model.dtype.itemsize > torch.bfloat16.itemsize else ROUNDING
+    if not alike(again[:1], before_another[:1], within=same):
+        raise IncompatibleError(
+            subject=level.name,
+            field="attention",
+            expected="a model whose tokens see nothing of what follows them",
+            found=f"{type(model).__name__}, which looks ahead",
+            next_step="Load it as a decoder, which `config.is_decoder = True` does for BERT and its like; "
+            "or choose a causal LM.",
+        )
     if not alike(own, first, within=NOISE):
         raise IncompatibleError(
             subject=level.name,

@@ -65,7 +65,10 @@ class Slots:
     def __init__(self, model: PreTrainedModel, capacity: int) -> None:
         self.capacity = capacity
         self._windows = attention_windows(model)
-        self._layers = [SlotLayer(capacity) for _ in self._windows]
+        with torch.device(
+            "cpu"
+        ):  # transformers' layer counts in a tensor, and would have it wherever others are made
+            self._layers = [SlotLayer(capacity) for _ in self._windows]
         self._dtype = model.dtype
         self.cache = Cache(layers=list(self._layers))
 

@@ -258,7 +258,7 @@ def test_a_part_shares_caches_and_waits_its_turn() -> None:
             pass
 
     assert part._levels == [cascade._levels[0], cascade._levels[2]]
-    with pytest.raises(GenerationError, match="one text at a time"):
+    with pytest.raises(GenerationError, match="idle when a text is asked"):
         cascade.generate(TEXT, max_new_tokens=4, max_draft=1, streamer=Nosy())
     assert (
         part.generate(TEXT, max_new_tokens=4).token_ids
@@ -282,6 +282,28 @@ def test_a_warm_cascade_records_nothing_more() -> None:
     cascade.generate(TEXT * 6, max_new_tokens=40, max_draft=2, schedule="fixed")
 
     assert recorded() == len(told)
+
+
+def test_a_default_device_changes_nothing() -> None:
+    """
+    Caches lie beside their model, wherever torch is told to make other tensors; of a meta one nothing can be read.
+    """
+    models = chain("llama", 1)
+    expected = Cascade(models).generate(TEXT, max_new_tokens=4).token_ids
+
+    with torch.device("meta"):
+        found = Cascade(models, engine="captured").generate(TEXT, max_new_tokens=4).token_ids
+
+    assert found == expected
+
+
+def test_drafts_of_any_length_are_warmed_up_for_at_once() -> None:
+    """
+    Of a draft that may be endless only the lengths that are recorded are gone through.
+    """
+    cascade = Cascade(chain("llama", 2), engine="captured")
+
+    assert cascade.graphs_for(10**30) == cascade.graphs_for(100)
 
 
 @pytest.fixture

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast, TextStreamer
+from transformers import LlamaForSequenceClassification, PreTrainedTokenizerFast, TextStreamer
 
 from heads import Cascade, Generation
 from heads.engines.eager import EagerLevel
+from heads.floor import Floor
 from heads.settings import LEAST_TEMPERATURE
 from registry.errors import GenerationError, IncompatibleError
 from tests.heads.models import VOCAB, chain, noisy, random_head, tiny
@@ -148,15 +151,20 @@ def test_a_part_of_a_model_in_training_mode_is_refused(pair: Cascade) -> None:
         {"temperature": float("nan")},
         {"temperature": "hot"},
         {"temperature": 1e-300},
+        pytest.param({"temperature": 10**400}, id="more than any float"),
         {"top_k": -1},
         {"top_p": 0.0},
         {"top_p": 1.1},
+        {"shared_noise": "no"},
+        {"shared_noise": np.array([True, True])},
+        {"schedule": np.array(["heads", "fixed"])},
         {"seed": -1},
         {"seed": None},
         {"min_draft": 0},
         {"max_draft": 0},
         {"min_draft": 9},
         {"max_draft": [4, 4]},
+        {"max_draft": b"a"},
         {"threshold": 1.5},
         {"threshold": []},
         {"stop": ""},
@@ -164,6 +172,10 @@ def test_a_part_of_a_model_in_training_mode_is_refused(pair: Cascade) -> None:
         {"stop": "x"},
         {"eos_token_id": -1},
         {"eos_token_id": "</s>"},
+        {"eos_token_id": ""},
+        {"eos_token_id": 2**63},
+        pytest.param({"eos_token_id": torch.empty(2, dtype=torch.long, device="meta")}, id="meta end tokens"),
+        pytest.param({"eos_token_id": torch.tensor([3]).to_sparse()}, id="sparse end tokens"),
         {"eos_token_id": [np.int64(3), True]},
     ],
     ids=str,
@@ -189,6 +201,8 @@ def test_an_option_out_of_range_is_named(pair: Cascade, options: dict[str, Any])
         [1.0],
         torch.ones(2, 3, dtype=torch.long),
         torch.ones(3),
+        torch.ones(3, dtype=torch.long, device="meta"),
+        torch.ones(3, dtype=torch.long).to_sparse(),
         None,
     ],
     ids=[
@@ -200,6 +214,8 @@ def test_an_option_out_of_range_is_named(pair: Cascade, options: dict[str, Any])
         "float",
         "batch",
         "float tensor",
+        "meta tensor",
+        "sparse tensor",
         "none",
     ],
 )
@@ -475,7 +491,7 @@ def test_a_refused_text_ends_its_streamer(pair: Cascade) -> None:
     class Asking(Recorder):
         def put(self, value: Tensor) -> None:
             super().put(value)
-            with pytest.raises(GenerationError, match="one text at a time"):
+            with pytest.raises(GenerationError, match="idle when a text is asked"):
                 pair.generate(PROMPT, max_new_tokens=7, streamer=refused)
 
     pair.generate(PROMPT, max_new_tokens=1, streamer=Asking())
@@ -523,6 +539,39 @@ def test_a_second_interruption_leaves_the_cascade_free(
             pair.generate(PROMPT, max_new_tokens=7, streamer=Recorder(3))
 
     assert pair.generate(PROMPT, max_new_tokens=7).token_ids == expected
+
+
+def test_an_interruption_at_any_call_leaves_the_cascade_free(pair: Cascade) -> None:
+    """
+    Python raises it where a call begins or has come back, and so between taking the floor and the text itself.
+    """
+    alone = pair.part([1])
+    expected = alone.generate(PROMPT, max_new_tokens=1).token_ids
+    door = {Cascade._alone.__code__.co_filename, Floor.__init__.__code__.co_filename}
+    calls = interrupted = 0
+
+    def interrupt(frame: FrameType, event: str, _what: object) -> None:
+        nonlocal calls
+        if event in {"call", "c_return"} and frame.f_code.co_filename in door:
+            calls += 1
+            if calls > interrupted:
+                raise KeyboardInterrupt
+
+    while True:
+        calls = 0
+        sys.setprofile(interrupt)
+        try:
+            found = alone.generate(PROMPT, max_new_tokens=1).token_ids
+        except KeyboardInterrupt:
+            interrupted += 1
+        else:
+            break
+        finally:
+            sys.setprofile(None)
+        assert alone.generate(PROMPT, max_new_tokens=1).token_ids == expected, interrupted
+
+    assert found == expected
+    assert interrupted > 10
 
 
 @pytest.mark.parametrize(
@@ -586,3 +635,72 @@ def test_a_name_in_the_place_of_a_model_is_refused() -> None:
 
     with pytest.raises(IncompatibleError, match=r"models\[0\].*from_pretrained"):
         Cascade([model])
+
+
+@pytest.mark.parametrize("kind", ["a head", "a classifier"])
+def test_what_generates_nothing_is_no_model(kind: str) -> None:
+    """
+    It has weights and a config, but no text comes of it: that is told when the cascade is built.
+    """
+    config = tiny().config
+    other: Any = random_head() if kind == "a head" else LlamaForSequenceClassification(config).eval()
+
+    with pytest.raises(IncompatibleError, match=r"models\[0\]: type does not fit: expected a causal LM"):
+        Cascade([other])
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [("models", None), ("models", "alone"), ("heads", "alone"), ("heads", 5), ("names", "ab"), ("names", 5)],
+    ids=str,
+)
+def test_one_thing_alone_is_no_list(pair: Cascade, field: str, given: Any) -> None:
+    """
+    A model, a head or a name by itself: the error says to give a list, also of one.
+    """
+    alone: dict[str, Any] = {"models": pair.models[0], "heads": pair.heads[0]}
+    given = alone[field] if given == "alone" else given
+    options: dict[str, Any] = {"models": pair.models} | {field: given}
+
+    with pytest.raises(IncompatibleError, match=rf"{field} does not fit.* Give {field}=\[...\]"):
+        Cascade(**options)
+
+
+@pytest.mark.parametrize("head", ["mine", False, nn.Linear(16, 2)], ids=lambda head: type(head).__name__)
+def test_what_is_no_head_is_refused(pair: Cascade, head: Any) -> None:
+    """
+    By its type, with what loads one.
+    """
+    with pytest.raises(IncompatibleError, match=r"the head .*expected an AcceptancePredictionHead, or None"):
+        Cascade(pair.models, [head])
+
+
+@pytest.mark.parametrize("tokenizer", ["gpt2", 5, PreTrainedTokenizerFast, [1]], ids=str)
+def test_what_is_no_tokenizer_is_refused(pair: Cascade, tokenizer: Any) -> None:
+    """
+    A name, a class, a list: the error says what loads one.
+    """
+    with pytest.raises(IncompatibleError, match=r"tokenizer does not fit.*AutoTokenizer"):
+        Cascade(pair.models, None, tokenizer)
+
+
+@pytest.mark.parametrize(
+    "places", [[], [2], [-1], [1, 0], [0, 0], [0.0], ["0"], [False], 0, None, "01"], ids=str
+)
+def test_a_part_is_of_some_of_the_models_in_order(pair: Cascade, places: Any) -> None:
+    """
+    One model twice would have one cache for two levels; others are not there, or stand the wrong way round.
+    """
+    with pytest.raises(GenerationError, match="places must be some of the models' places, 0 to 1, ascending"):
+        pair.part(places)
+
+
+@pytest.mark.parametrize(("option", "value"), [("positions", 0), ("positions", "8"), ("max_draft", 0)])
+def test_what_is_warmed_up_for_is_in_range(pair: Cascade, option: str, value: Any) -> None:
+    """
+    For eager models, too, of which nothing is recorded.
+    """
+    options: dict[str, Any] = {"positions": 8} | {option: value}
+
+    with pytest.raises(GenerationError, match=f"{option} must be"):
+        pair.warm_up(**options)

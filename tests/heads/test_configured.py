@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -104,7 +105,7 @@ def test_a_field_is_done_or_silent_or_refused_by_name(name: str) -> None:
     config = GenerationConfig()
     setattr(config, name, "something")
 
-    with pytest.raises(GenerationError, match=rf"generation_config\.{name} must be nothing"):
+    with pytest.raises(GenerationError, match=rf"generation_config\.{name} must be left out"):
         options_of(config, prompt_tokens=1)
 
 
@@ -179,6 +180,9 @@ def test_a_temperature_by_name_samples_within_the_bounds_of_the_config() -> None
         (GenerationConfig(eos_token_id=[1.5]), "eos_token_id must be"),
         (GenerationConfig(cache_implementation="quantized"), "cache_implementation"),
         (GenerationConfig(return_dict_in_generate=True, output_scores=True), "output_scores"),
+        (GenerationConfig(do_sample="no"), "generation_config.do_sample must be True or False"),
+        (GenerationConfig(suppress_tokens=np.array([1, 2])), "generation_config.suppress_tokens"),
+        (GenerationConfig(guidance_scale=torch.tensor([1.0, 1.0])), "generation_config.guidance_scale"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -217,7 +221,7 @@ def mostly(name: str, values: list[Any]) -> st.SearchStrategy[dict[str, Any]]:
 SAMPLED_FIELDS = st.tuples(
     mostly("temperature", [0.05, 0.3, 1.0, 1.7, 10.0]),
     mostly("top_k", [0, 1, 3, 20, 1000]),
-    mostly("top_p", [1.0, 0.9, 0.5, 0.05]),
+    mostly("top_p", [1.0, 0.9, 0.5, 0.05, 1e-300]),
     mostly("min_p", [0.0, 0.05, 0.5, 1.0]),
     mostly("repetition_penalty", [0.5, 1.0, 1.2, 3.0]),
     mostly("renormalize_logits", [True]),

@@ -9,9 +9,11 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+from heads import Cascade
 from heads.engines.captured import CapturedLevel
 from heads.engines.eager import EagerLevel
-from registry.errors import IncompatibleError, RollbackError
+from registry.errors import GenerationError, IncompatibleError, RollbackError
+from tests.heads.models import tiny
 
 SIZES: dict[str, Any] = {
     "vocab_size": 61,
@@ -51,6 +53,41 @@ def test_a_model_that_counts_what_its_cache_holds_is_not_captured() -> None:
 
     with pytest.raises(IncompatibleError, match="the rows the model gives by itself"):
         CapturedLevel(model, name="it")
+
+
+@pytest.mark.parametrize("family", ["RoFormer", "Electra"])
+def test_a_model_that_looks_ahead_is_refused(family: str) -> None:
+    """
+    Of several tokens fed at once each would see the later ones, which are only proposed: another text, silently.
+    """
+    with pytest.raises(IncompatibleError, match=r"looks ahead.*is_decoder = True"):
+        EagerLevel(made(family, is_decoder=False), name="it")
+
+
+def test_a_table_that_ends_at_the_last_position_is_not_captured() -> None:
+    """
+    A cache of fixed size would reach past it; eagerly the model decodes to its last position, and is asked for no more.
+    """
+    config = transformers.MptConfig(vocab_size=61, d_model=16, n_heads=2, n_layers=1, max_seq_len=160)
+    cascade = Cascade([transformers.MptForCausalLM(config).eval()])
+
+    with pytest.raises(IncompatibleError, match=r"160 and room for no more.*use 'eager'"):
+        CapturedLevel(cascade.models[0], name="it")
+    assert cascade.generate([1] * 157, max_new_tokens=3, eos_token_id=[]).new_tokens == 3
+    with pytest.raises(GenerationError, match="has 160 positions"):
+        cascade.generate([1] * 157, max_new_tokens=4)
+
+
+def test_a_model_of_few_positions_is_proved_within_them() -> None:
+    """
+    Past its last position it says nothing sensible, or nothing at all: that is no fault of the engine.
+    """
+    model: Any = tiny("gpt2")
+    model.config.n_positions = 16
+    model.transformer.wpe = torch.nn.Embedding(16, 16)
+    model.eval()
+
+    assert CapturedLevel(model, name="it").engine == "captured"
 
 
 def test_a_window_that_the_code_ignores_is_not_captured() -> None:
