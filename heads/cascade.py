@@ -128,6 +128,11 @@ class Cascade:
         part.ahead = _waits(part.models[0])
         return part
 
+    def __repr__(self) -> str:
+        """The chain, and what runs it."""
+        engines = dict.fromkeys(self.engines)
+        return f"Cascade({' -> '.join(self.names)}, {', '.join(engines)})"
+
     @property
     def engines(self) -> tuple[Engine, ...]:
         """What runs each model: that which was asked for, but captured where one cannot be fused.

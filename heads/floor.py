@@ -46,8 +46,8 @@ class Floor:
                 self._holder = me
         if self._holder is not me:
             raise GenerationError(
-                option="a cascade",
-                expected="idle when a text is asked of it, since each of its models has one cache",
+                option="generate",
+                expected="called on an idle cascade, since each of its models has one cache",
                 found="one that is decoding another text",
                 next_step="Wait for that, or build a second Cascade from the same models.",
             )

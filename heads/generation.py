@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from heads.edge import Tally
 from heads.level import Level
@@ -23,8 +23,8 @@ class LevelReport:
     forwards: int
     proposed: int | None
     accepted: int | None
-    proposed_at: tuple[int, ...] = ()
-    accepted_at: tuple[int, ...] = ()
+    proposed_at: tuple[int, ...] = field(default=(), repr=False)
+    accepted_at: tuple[int, ...] = field(default=(), repr=False)
     seconds: float = 0.0
     head_seconds: float | None = 0.0
 
@@ -59,7 +59,7 @@ class Generation:
     levels: Smallest model first.
     """
 
-    token_ids: list[int]
+    token_ids: list[int] = field(repr=False)
     text: str | None
     finish_reason: FinishReason
     seconds: float

@@ -258,7 +258,7 @@ def test_a_part_shares_caches_and_waits_its_turn() -> None:
             pass
 
     assert part._levels == [cascade._levels[0], cascade._levels[2]]
-    with pytest.raises(GenerationError, match="idle when a text is asked"):
+    with pytest.raises(GenerationError, match="called on an idle cascade"):
         cascade.generate(TEXT, max_new_tokens=4, max_draft=1, streamer=Nosy())
     assert (
         part.generate(TEXT, max_new_tokens=4).token_ids

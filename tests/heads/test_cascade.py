@@ -491,7 +491,7 @@ def test_a_refused_text_ends_its_streamer(pair: Cascade) -> None:
     class Asking(Recorder):
         def put(self, value: Tensor) -> None:
             super().put(value)
-            with pytest.raises(GenerationError, match="idle when a text is asked"):
+            with pytest.raises(GenerationError, match="called on an idle cascade"):
                 pair.generate(PROMPT, max_new_tokens=7, streamer=refused)
 
     pair.generate(PROMPT, max_new_tokens=1, streamer=Asking())
@@ -614,6 +614,18 @@ def test_one_text_at_a_time(pair: Cascade) -> None:
     """
     assert refusal(pair, streamer=Reentrant(pair)).option == "generate"
     assert pair.generate(PROMPT, max_new_tokens=2).new_tokens == 2
+
+
+def test_a_notebook_shows_what_it_is(pair: Cascade) -> None:
+    """
+    The chain and its engine in one line; of a text what it says and what each model did, not every number.
+    """
+    out = pair.generate(PROMPT, max_new_tokens=3)
+
+    assert repr(pair) == f"Cascade({' -> '.join(pair.names)}, eager)"
+    assert "finish_reason='length'" in repr(out)
+    assert "token_ids" not in repr(out)
+    assert "proposed_at" not in repr(out)
 
 
 def test_a_result_is_frozen(pair: Cascade) -> None:
