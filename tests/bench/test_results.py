@@ -208,7 +208,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "cpu-greedy": lambda: by_chain("cpu-pico-greedy", CHAINS, SCHEDULES),
     "cpu-sampled": lambda: by_chain("cpu-pico-sampled", CHAINS, SCHEDULES),
     "cpu-twelve": lambda: by_chain(
-        "cpu-pico-twelve-sampled", ["two", "direct"], ["heads", "confidence", "fixed"]
+        "cpu-pico-twelve-sampled", CHAINS, ["heads", "confidence", "fixed"]
     ),
     "cpu-qwen": verifying,
     "foreseen": foreseen,
