@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
 from heads.cascade import Cascade
 from heads.generation import Generation
-from heads.measuring.edges import brief_and_whole
+from heads.measuring.edges import RoundSeconds, brief_and_whole
 from heads.measuring.effort import Effort
 from heads.measuring.forwards import WAYS
 from registry.planning.timing import ForwardTimes
@@ -23,7 +23,7 @@ def chain_seconds(
     prompt: Sequence[int],
     *,
     times: Sequence[ForwardTimes],
-    verify: Sequence[Mapping[str, float]],
+    rounds: Sequence[RoundSeconds],
     effort: Effort,
 ) -> float:
     """Of a round of the last model: what is left when forwards, draws and verifications are taken off.
@@ -34,7 +34,7 @@ def chain_seconds(
         cascade: The chain; its heads are not asked.
         prompt: Token ids that the texts begin with.
         times: Of its models, in their roles, smallest first.
-        verify: Of its edges, by 'greedy' and 'sampled'.
+        rounds: What those of its edges take.
         effort: How many texts, and how long.
     """
     bare = cascade.part(range(len(cascade.models)), [None] * len(cascade.heads))
@@ -43,9 +43,9 @@ def chain_seconds(
     for way, law in WAYS.items():
         for run in range(effort.runs):
             brief, whole = brief_and_whole(bare, prompt, max_draft=lengths, seed=run, law=law, effort=effort)
-            left = [out.seconds - explained_seconds(out, times, verify, way) for out in (brief, whole)]
-            rounds = whole.levels[-1].forwards - brief.levels[-1].forwards
-            rest.append((left[1] - left[0]) / max(1, rounds))
+            left = [out.seconds - explained_seconds(out, times, rounds, way) for out in (brief, whole)]
+            count = whole.levels[-1].forwards - brief.levels[-1].forwards
+            rest.append((left[1] - left[0]) / max(1, count))
     return median(rest)
 
 
@@ -55,7 +55,7 @@ def drafted(edges: int) -> list[int]:
 
 
 def explained_seconds(
-    out: Generation, times: Sequence[ForwardTimes], verify: Sequence[Mapping[str, float]], way: str
+    out: Generation, times: Sequence[ForwardTimes], rounds: Sequence[RoundSeconds], way: str
 ) -> float:
     """What a text should have taken: each model's forwards, of as many tokens as it was proposed in the mean.
 
@@ -68,5 +68,7 @@ def explained_seconds(
         query = round(proposed / level.forwards) + 1
         seconds += one.seconds(out.prompt_tokens) + (level.forwards - 1) * one.seconds(query, middle)
         if place:
-            seconds += level.forwards * verify[place - 1][way]
+            seconds += level.forwards * rounds[place - 1].verify[way]
+        if place < len(rounds):
+            seconds += level.forwards * rounds[place].step
     return seconds

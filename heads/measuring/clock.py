@@ -16,7 +16,7 @@ from heads.edge import AcceptanceHead
 from heads.engines.captured import CapturedLevel
 from heads.engines.choice import head_for, level_for
 from heads.measuring.chains import chain_seconds
-from heads.measuring.edges import LENGTH, question_seconds, verify_seconds
+from heads.measuring.edges import LENGTH, RoundSeconds, question_seconds, round_seconds
 from heads.measuring.effort import Effort
 from heads.measuring.forwards import (
     SHORT,
@@ -53,7 +53,7 @@ class _Edge:
     """Two models, and each pass's times."""
 
     adviser: AcceptanceHead | None
-    verify: list[dict[str, float]] = field(default_factory=list)
+    rounds: list[RoundSeconds] = field(default_factory=list)
     questions: list[dict[str, float]] = field(default_factory=list)
     ahead: list[dict[str, float]] = field(default_factory=list)
 
@@ -117,7 +117,8 @@ class Clock:
             head_name=self._heads[places][0] if places in self._heads else None,
             questions=middle_seconds(edge.questions) if edge.questions else {},
             ahead=middle_seconds(edge.ahead) if edge.ahead else {},
-            verify=middle_seconds(edge.verify),
+            verify=middle_seconds([one.verify for one in edge.rounds]),
+            step=median(one.step for one in edge.rounds),
         )
 
     @property
@@ -139,7 +140,7 @@ class Clock:
         for places, edge in self._edges.items():
             below, above = (self.forwards(place) for place in places)
             round_ = LENGTH * below[False].seconds(1, SHORT) + above[True].seconds(LENGTH + 1, SHORT)
-            if any(unsteady([one[way] for one in edge.verify], of=round_) for way in WAYS):
+            if any(unsteady([one.verify[way] for one in edge.rounds], of=round_) for way in WAYS):
                 found.append(edge_subject(*(names[place] for place in places)))
         return found
 
@@ -199,7 +200,7 @@ class Clock:
                 self._cascade,
                 self._prompt,
                 times=[one.passes[-1][place == self._top] for place, one in enumerate(self._models)],
-                verify=[self._edges[place, place + 1].verify[-1] for place in range(self._top)],
+                rounds=[self._edges[place, place + 1].rounds[-1] for place in range(self._top)],
                 effort=self._effort,
             )
         )
@@ -207,9 +208,9 @@ class Clock:
     def _time_edge(self, places: Places) -> None:
         edge, cascade = self._edges[places], self._cascade
         times = [self._models[place].passes[-1][place == self._top] for place in places]
-        edge.verify.append(verify_seconds(cascade, places, self._prompt, times=times, effort=self._effort))
+        edge.rounds.append(round_seconds(cascade, places, self._prompt, times=times, effort=self._effort))
         if edge.adviser is not None:
-            edge.questions.append(question_seconds(edge.adviser, cascade, places[0], self._effort))
+            level, size = self._models[places[0]].below, cascade.vocab_size
+            edge.questions.append(question_seconds(edge.adviser, level, vocab_size=size, effort=self._effort))
             if drafts_ahead(cascade, places[0]):
-                level, size = self._models[places[0]].below, cascade.vocab_size
                 edge.ahead.append(question_steps(level, edge.adviser, vocab_size=size, effort=self._effort))

@@ -21,7 +21,7 @@ class Effort:
     passes: int = 5
     forwards: int = 5
     seconds: float = 0.13
-    runs: int = 3
+    runs: int = 2
     tokens: int = 32
     head: int = 10
 

@@ -15,7 +15,7 @@ from heads.bench.provenance import machine
 from heads.cascade import Cascade
 from heads.measuring.chains import drafted
 from heads.measuring.clock import Clock
-from heads.measuring.edges import LENGTH
+from heads.measuring.edges import LENGTH, LENGTHS
 from heads.measuring.effort import QUICK, USUAL, Effort
 from heads.measuring.loading import LoadedChain, load_to_measure
 from heads.measuring.setting import setup_of
@@ -126,7 +126,7 @@ class MeasuringRun:
 
     def _warm_up(self) -> None:
         """Every graph that a text or a round may need, recorded before anything is timed."""
-        most = max([LENGTH, *drafted(len(self.cascade.heads))])
+        most = max([LENGTH, *LENGTHS, *drafted(len(self.cascade.heads))])
         if graphs := self.cascade.graphs_for(most):
             with self.bar(graphs, "recording") as told:
                 longest = max(map(len, self._ids)) + self.max_new_tokens

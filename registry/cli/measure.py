@@ -184,6 +184,7 @@ def _print_edges(found: Sequence[Measurement]) -> None:
                 edge,
                 "-" if head is None else head.rpartition("/")[2],
                 *(_milliseconds(document["verify"][way]) for way in ("greedy", "sampled")),
+                _milliseconds(document.get("step", 0.0)),
                 *(
                     _milliseconds(document.get("ahead", {}).get(way), 3)
                     for way in ("greedy", "sampled")
@@ -198,6 +199,7 @@ def _print_edges(found: Sequence[Measurement]) -> None:
         "head",
         "ms a round besides, greedy",
         "sampled",
+        "ms a step besides",
         *(("ms a question ahead, greedy", "sampled") if ahead else ()),
         *(f"acceptance, {law}" for law in laws),
     )

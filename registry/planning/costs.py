@@ -64,13 +64,17 @@ class ChainCosts:
         lowest = models[0]
         queries = range(1, LONGEST_QUERY + 1)
         verify = [edge.verify[law] for edge in edges]
+        steps = [*(edge.step for edge in edges), 0.0]
         if chain is not None:
             # Beside forwards a round takes no less than nothing, whatever a slow moment of the machine told; and where
             # hardly anything is drafted, there is no more of it than the last forward.
             least = models[-1].seconds(1, cached) / 2
             verify[-1] = max(verify[-1] + max(chain.round, -sum(verify)), -least)
         return cls(
-            forwards=tuple((0.0, *(one.seconds(query, cached) for query in queries)) for one in models),
+            forwards=tuple(
+                (0.0, *(one.seconds(query, cached) + step for query in queries))
+                for one, step in zip(models, steps, strict=True)
+            ),
             draw=max(lowest.drawing(law), -lowest.seconds(1, cached)) if edges else lowest.outside[law],
             verify=tuple(verify),
             heads=tuple(edge.question(law, lowest=place == 0) for place, edge in enumerate(edges)),

@@ -73,7 +73,8 @@ class EdgeTimes(Record):
 
     `verify` is that of each verification: rows, verdict, bookkeeping; `questions` of each question that may stop a
     draft, to its head, to its source's confidence, or to both; none without a head. `ahead` is what a step of a draft
-    ahead of the host takes more where it is asked: as for `ForwardTimes`, by the chain's lowest model alone. Older
+    ahead of the host takes more where it is asked: as for `ForwardTimes`, by the chain's lowest model alone. `step` is
+    what each forward of the source takes more in a chain than alone, where it was not timed ahead of the host. Older
     measurements know `head` alone, of each call of the head.
     """
 
@@ -84,6 +85,7 @@ class EdgeTimes(Record):
     questions: dict[str, Seconds] = Field(default_factory=dict)
     ahead: dict[str, Seconds] = Field(default_factory=dict)
     verify: dict[str, Seconds]
+    step: Seconds = 0.0
 
     def question(self, way: str, *, lowest: bool = False) -> float:
         """What one question takes where tokens are drawn so.

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from heads import Cascade
+from heads import AcceptancePredictionHead, Cascade
 from heads.engines.captured import CapturedLevel
 from heads.engines.eager import EagerLevel
 from heads.generation import Generation, LevelReport
 from heads.measuring.chains import chain_seconds
 from heads.measuring.clock import Clock
-from heads.measuring.edges import verify_seconds
+from heads.measuring.edges import RoundSeconds, question_seconds, round_seconds
 from heads.measuring.effort import Effort
 from heads.measuring.forwards import decoding_seconds, forward_seconds, outside_forwards, roles_differ
 from heads.measuring.middle import middle_seconds, middle_times
 from registry.planning.timing import ForwardTime, ForwardTimes
-from tests.heads.models import chain, random_head, tiny
+from tests.heads.models import VOCAB, chain, random_head, tiny
 
 LITTLE = Effort(passes=1, forwards=3, seconds=1.0, runs=3, tokens=6, head=1)
 PROMPT = [3, 1, 4, 1, 5]
@@ -124,7 +125,7 @@ def test_rounds_leave_what_forwards_do_not_explain() -> None:
     """
     cascade = Cascade(chain(count=2), names=["draft", "target"])
     free, dear = (
-        verify_seconds(
+        round_seconds(
             cascade,
             (0, 1),
             PROMPT,
@@ -134,8 +135,57 @@ def test_rounds_leave_what_forwards_do_not_explain() -> None:
         for outside in (0.0, 1.0)
     )
 
-    assert min(free.values()) > 0
-    assert max(dear.values()) < 0
+    assert min(free.verify.values()) + free.step > 0
+    assert max(dear.verify.values()) < 0
+
+
+def test_steps_and_rounds_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What every forward of the draft takes more is each step's; what comes once a round is the round's.
+    """
+    cascade = Cascade(chain(count=2), names=["draft", "target"])
+    for level, pause in zip(cascade._levels, (0.003, 0.012), strict=True):
+        monkeypatch.setattr(level, "feed", late(level.feed, pause))
+
+    found = round_seconds(
+        cascade,
+        (0, 1),
+        PROMPT,
+        times=[times_of(name, each=0.0, prompt=0.0) for name in cascade.names],
+        effort=LITTLE,
+    )
+
+    assert 0.003 < found.step < 0.007
+    assert min(found.verify.values()) > 0.008
+
+
+def late(feed: Callable[..., Any], pause: float) -> Callable[..., Any]:
+    """The same, after a pause."""
+
+    def fed(*given: Any) -> Any:
+        time.sleep(pause)
+        return feed(*given)
+
+    return fed
+
+
+def test_questions_follow_forwards() -> None:
+    """
+    A question is timed as decoding asks it, of what a forward has just shown: by itself it would be answered sooner.
+    """
+    level, head = EagerLevel(tiny(), name="m"), random_head()
+    seen: list[torch.Tensor] = []
+
+    class Curious(AcceptancePredictionHead):
+        def acceptance(self, hidden: torch.Tensor) -> torch.Tensor:
+            seen.append(hidden.clone())
+            assert level.length == 2
+            return super().acceptance(hidden)
+
+    found = question_seconds(Curious(head.config), level, vocab_size=VOCAB, effort=LITTLE)
+
+    assert min(found.values()) > 0
+    assert all(bool(hidden.abs().sum() > 0) for hidden in seen)
 
 
 def test_a_long_chain_is_measured_as_one() -> None:
@@ -148,7 +198,7 @@ def test_a_long_chain_is_measured_as_one() -> None:
             cascade,
             PROMPT,
             times=[times_of(name, each=0.0, prompt=0.0) for name in cascade.names],
-            verify=[{"greedy": each, "sampled": each}] * 2,
+            rounds=[RoundSeconds(verify={"greedy": each, "sampled": each}, step=0.0)] * 2,
             effort=LITTLE,
         )
         for each in (0.0, 1.0)
@@ -227,9 +277,11 @@ def test_passes_that_tell_different_stories_are_named() -> None:
         for name, several in {"draft": (0.01, 0.011, 0.01), "target": (0.02, 0.02, 0.04)}.items()
     }
     clock._models[0].passes, clock._models[1].passes = passes["draft"], passes["target"]
-    edge.verify = [{"greedy": 0.01, "sampled": 0.01}] * 3
+    edge.rounds = [RoundSeconds(verify={"greedy": 0.01, "sampled": 0.01}, step=0.0)] * 3
     assert clock.unsteady == ["target"]
 
     clock._models[1].passes = passes["target"][:2]
-    edge.verify = [{"greedy": seconds, "sampled": 0.01} for seconds in (0.0, 0.01, 0.09)]
+    edge.rounds = [
+        RoundSeconds(verify={"greedy": seconds, "sampled": 0.01}, step=0.0) for seconds in (0.0, 0.01, 0.09)
+    ]
     assert clock.unsteady == ["draft--to--target"]

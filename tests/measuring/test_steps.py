@@ -17,7 +17,7 @@ from heads.engines.eager import EagerLevel
 from heads.generation import Generation, LevelReport
 from heads.measuring.chains import explained_seconds
 from heads.measuring.clock import Clock
-from heads.measuring.edges import verify_seconds
+from heads.measuring.edges import RoundSeconds, round_seconds
 from heads.measuring.effort import Effort
 from heads.measuring.steps import REHEARSED, STEPS, draft_steps, question_steps, step_seconds
 from heads.sampling import Greedy
@@ -177,7 +177,10 @@ def test_longer_drafts_are_foreseen_to_take_longer(monkeypatch: pytest.MonkeyPat
     out = cascade.generate(PROMPT, max_new_tokens=24, max_draft=12, schedule="fixed", eos_token_id=[])
 
     times = [clock.forwards(0)[False], clock.forwards(1)[True]]
-    explained = explained_seconds(out, times, [clock.rounds((0, 1)).verify], "greedy")
+    rounds = clock.rounds((0, 1))
+    explained = explained_seconds(
+        out, times, [RoundSeconds(verify=rounds.verify, step=rounds.step)], "greedy"
+    )
     drafts = out.levels[1].forwards
     assert out.levels[0].forwards > 6 * drafts
     assert explained > 0.9 * PAUSE * (out.levels[0].forwards - drafts)
@@ -192,7 +195,7 @@ def test_what_steps_take_no_verification_takes() -> None:
     target = flat("target", 0.0, outside=0.0)
 
     free, dear = (
-        verify_seconds(
+        round_seconds(
             cascade,
             (0, 1),
             PROMPT,
@@ -202,7 +205,8 @@ def test_what_steps_take_no_verification_takes() -> None:
         for step in (0.0, 1.0)
     )
 
-    assert min(free.values()) > 0 > max(dear.values())
+    assert min(free.verify.values()) > 0 > max(dear.verify.values())
+    assert free.step == dear.step == 0
 
 
 @pytest.mark.parametrize("step", [None, 0.02, 0.0005], ids=["waiting", "slower", "faster than a forward"])
@@ -229,7 +233,12 @@ def test_texts_are_explained_as_a_plan_counts_them(step: float | None) -> None:
         flat("target", 0.03, outside=0.0),
     ]
     verify = [{"greedy": 0.0003, "sampled": 0.0}, {"greedy": 0.0007, "sampled": 0.0}]
-    edges = [EdgeTimes(source="a", target="b", verify=one) for one in verify]
+    steps = [0.0 if step else 0.0004, 0.0001]
+    edges = [
+        EdgeTimes(source="a", target="b", verify=one, step=each)
+        for one, each in zip(verify, steps, strict=True)
+    ]
+    rounds = [RoundSeconds(verify=one, step=each) for one, each in zip(verify, steps, strict=True)]
 
     costs = ChainCosts.measured(times, edges, greedy=True, cached=64)
 
@@ -237,5 +246,5 @@ def test_texts_are_explained_as_a_plan_counts_them(step: float | None) -> None:
     planned += forwards[0] * costs.draw + sum(
         count * beside for count, beside in zip(forwards[1:], costs.verify, strict=True)
     )
-    assert explained_seconds(out, times, verify, "greedy") == pytest.approx(planned)
-    assert costs.forward(0, 1) + costs.draw == pytest.approx(0.0012 if step is None else step)
+    assert explained_seconds(out, times, rounds, "greedy") == pytest.approx(planned)
+    assert costs.forward(0, 1) + costs.draw == pytest.approx(0.0016 if step is None else step)
