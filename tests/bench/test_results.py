@@ -207,9 +207,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "cpu-alone": lambda: by_law(laws("cpu-pico"), ["plain:captured", "generate", "assisted"], times(2)),
     "cpu-greedy": lambda: by_chain("cpu-pico-greedy", CHAINS, SCHEDULES),
     "cpu-sampled": lambda: by_chain("cpu-pico-sampled", CHAINS, SCHEDULES),
-    "cpu-twelve": lambda: by_chain(
-        "cpu-pico-twelve-sampled", CHAINS, ["heads", "confidence", "fixed"]
-    ),
+    "cpu-twelve": lambda: by_chain("cpu-pico-twelve-sampled", CHAINS, ["heads", "confidence", "fixed"]),
     "cpu-qwen": verifying,
     "foreseen": foreseen,
     "duo": beside_the_peer,
