@@ -13,7 +13,7 @@ class Effort:
     passes: Over everything that is timed: a slow minute of the machine meets a part of each thing's times.
     forwards: Times that each length of query is fed in a pass, at most.
     seconds: After so long one length is fed no more in a pass; it is fed once at least.
-    runs: Texts decoded by each law in a pass.
+    runs: Texts decoded by each law in a pass; of an edge, with each length of draft.
     tokens: New tokens of each of those.
     head: Times a head is asked in a pass, and a draft ahead of the host is timed, at most.
     """
